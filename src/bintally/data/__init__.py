@@ -1,0 +1,1 @@
+"""From a bucket to a table that can be trusted."""
