@@ -6,7 +6,6 @@ Refuses a manifest of another version, with columns missing, photos named twice,
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,22 +32,21 @@ ITEM = pl.Struct(
         "weight_lb": pl.Float64,
     }
 )
-SCHEMA = pl.Schema(
-    {
-        "photo_id": pl.String,  # the key without folder and extension: '01012' and '1012' are two photos
-        "photo_key": pl.String,  # where the photo lies below the dataset's folder
-        "sha256": pl.String,
-        "size_bytes": pl.Int64,
-        "width_px": pl.Int32,  # null where the photo's header cannot be read
-        "height_px": pl.Int32,
-        "count": pl.Int32,  # the record's total; null: unlabelled
-        "items": pl.List(ITEM),
-        "flags": pl.List(pl.String),
-        "problem": pl.String,  # what is wrong, in words, where a flag is set
-        "group": pl.String,  # sibling photos share one; null until `bintally split`
-        "split": pl.String,
-    }
-)
+_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "photo_id": pl.String,  # the key without folder and extension: '01012' and '1012' are two photos
+    "photo_key": pl.String,  # where the photo lies below the dataset's folder
+    "sha256": pl.String,
+    "size_bytes": pl.Int64,
+    "width_px": pl.Int32,  # null where the photo's header cannot be read
+    "height_px": pl.Int32,
+    "count": pl.Int32,  # the record's total; null: unlabelled
+    "items": pl.List(ITEM),
+    "flags": pl.List(pl.String),
+    "problem": pl.String,  # what is wrong, in words, where a flag is set
+    "group": pl.String,  # sibling photos share one; null until `bintally split`
+    "split": pl.String,
+}
+SCHEMA = pl.Schema(_COLUMNS)
 
 
 class Split(StrEnum):
@@ -194,5 +192,5 @@ def write_manifest(manifest: Manifest) -> Path:
     }
     part = path.with_name(f".{path.name}.part")
     manifest.frame.sort("photo_id").write_parquet(part, metadata={_METADATA_KEY: json.dumps(header)})
-    os.replace(part, path)
+    part.replace(path)
     return path

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 Probabilities = npt.NDArray[np.float64]
 _SUM_TOLERANCE = 1e-3
+_TIE = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,12 +82,12 @@ class CountDistribution:
 
     def probability_above(self, count: int) -> float:
         """P(more than `count` items); 0 at or above K, where the last entry cannot tell."""
-        return float(self.probabilities[count + 1 :].sum()) if count < self.last_count else 0.0
+        return float(self.probabilities[max(0, count + 1) :].sum()) if count < self.last_count else 0.0
 
     def interval(self, level: float = 0.9) -> tuple[int, int]:
         """The shortest run of counts (low, high) that holds at least `level`; high = K means K or more.
 
-        Of equally short runs the most probable one is taken.
+        Of equally short runs the most probable one is taken, and the lowest where they tie.
 
         Raises:
             ValueError: if `level` is not between 0 and 1.
@@ -96,8 +97,8 @@ class CountDistribution:
         cumulative = np.concatenate([[0.0], np.cumsum(self.probabilities)])
         for width in range(1, self.probabilities.size + 1):
             mass = cumulative[width:] - cumulative[:-width]
-            low = int(mass.argmax())
-            if mass[low] >= level - 1e-12:
+            low = int(np.argmax(mass >= mass.max() - _TIE))  # sums of floats: alike but for their rounding
+            if mass[low] >= level - _TIE:
                 return low, low + width - 1
         return 0, self.last_count
 

@@ -50,15 +50,13 @@ class Verdict:
     @classmethod
     def of(cls, decision: Decision, distribution: CountDistribution, expected: int, reason: str) -> Self:
         """A verdict whose `p_match` is the distribution's."""
-        return cls(
-            decision=decision, expected=expected, p_match=distribution.probability_of(expected), reason=reason
-        )
+        return cls(decision=decision, expected=expected, p_match=distribution.probability_of(expected), reason=reason)
 
 
 def decide(
     distribution: CountDistribution,
     expected: int,
-    policy: Policy = Policy(),  # noqa: B008 - frozen
+    policy: Policy = Policy(),
     *,
     known_counts: tuple[int, int | None] = (0, None),
 ) -> Verdict:

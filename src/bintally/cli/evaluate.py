@@ -1,0 +1,177 @@
+"""`bintally evaluate`: runs and baselines on the same photos, side by side."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bintally.cli.extras import extra
+from bintally.errors import SettingsError
+
+if TYPE_CHECKING:
+    from bintally.data.manifest import Manifest, Split
+    from bintally.domain.classes import CountClasses
+    from bintally.evaluation.results import Evaluation
+    from bintally.inference.engine import Engine
+
+REPORT_NAME = "report.html"
+Bar = Callable[[str], Callable[[int, int], None]]
+_LAST_COUNT = 20  # K of baselines beside runs that tell no common counts apart
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="Runs' folders, or model files.", metavar="RUN|MODEL...")],
+    data: Annotated[Path, typer.Option("--data", help="The dataset's folder, ingested and split.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where the figures go; by default `evaluation` in the first run.", show_default=False),
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Compare the others with this one, photo by photo; by default the best one.")
+    ] = None,
+    baselines: Annotated[bool, typer.Option(help="Also majority, prior and photo-free cues.")] = True,
+    max_train_photos: Annotated[
+        int | None, typer.Option(min=1, help="Measure the train split on so many of its photos; val and test whole.")
+    ] = None,
+) -> None:
+    """Measure runs and baselines on the train, val and test splits, by one protocol.
+
+    Writes one JSON file per estimator and one HTML report, and prints the comparison. The test split is for the last
+    look: choose between ideas on val.
+    """
+    with extra("report", "bintally evaluate"):
+        from bintally.data.manifest import read_manifest
+    folder = out or (runs[0] if runs[0].is_dir() else runs[0].parent) / "evaluation"
+    manifest = read_manifest(data)
+    evaluations = evaluate_runs(
+        runs, manifest, folder, benchmark=benchmark, baselines=baselines, max_train_photos=max_train_photos
+    )
+    print_comparison(evaluations)
+    typer.echo(f"Report: {folder / REPORT_NAME}")
+
+
+def evaluate_runs(
+    runs: Sequence[Path],
+    manifest: "Manifest",
+    out: Path,
+    *,
+    benchmark: str | None = None,
+    baselines: bool = True,
+    max_train_photos: int | None = None,
+) -> "list[Evaluation]":
+    """Evaluate runs, and baselines fitted for the same task, into `out`: a JSON file each and one report.
+
+    Raises:
+        SettingsError: if two runs have one name.
+        BintallyError: whatever is wrong with a run, the manifest or a photo.
+    """
+    with extra("report", "bintally evaluate"):
+        from bintally.evaluation.evaluate import evaluate as measure
+        from bintally.evaluation.report import write_report
+        from bintally.evaluation.results import read_curves, write_evaluation
+        from bintally.models.baselines import fit_baselines
+
+    engines = [(load_engine(run), run) for run in runs]
+    names = [engine.name for engine, _ in engines]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"expected runs of different names, got {names}; rename a run's folder and export it again")
+    done = []
+    classes = _task([engine for engine, _ in engines])
+    with _progress() as bar:
+        if baselines:
+            for baseline in fit_baselines(manifest, classes, progress=bar("reading photos for the baselines")):
+                evaluation = measure(
+                    baseline,
+                    manifest,
+                    known_counts=classes.known_counts,
+                    max_train_photos=max_train_photos,
+                    progress=_by_split(bar, baseline.name),
+                )
+                done.append(evaluation)
+        for engine, run in engines:
+            curves = run / "curves.csv"
+            evaluation = measure(
+                engine,
+                manifest,
+                known_counts=engine.facts.known_counts,
+                curves=read_curves(curves) if curves.is_file() else None,
+                max_train_photos=max_train_photos,
+                progress=_by_split(bar, engine.name),
+            )
+            done.append(evaluation)
+    for evaluation in done:
+        write_evaluation(evaluation, out / f"{evaluation.estimator}.json")
+    write_report(out / REPORT_NAME, done, manifest, benchmark=benchmark)
+    return done
+
+
+def load_engine(run: Path) -> "Engine":
+    """The engine of a model file, or of a run's folder, whose checkpoint is exported first where that is not done."""
+    from bintally.inference.engine import Engine
+    from bintally.inference.find import FILE_NAME
+
+    if run.suffix == ".onnx":
+        return Engine(run)
+    path = run / FILE_NAME
+    facts = run / "checkpoint.json"
+    if not path.is_file() or (facts.is_file() and facts.stat().st_mtime > path.stat().st_mtime):
+        with extra("train", f"exporting {run}"):
+            from bintally.export import export
+            from bintally.models.checkpoint import load_checkpoint
+        export(load_checkpoint(run), path)
+    return Engine(path)
+
+
+def print_comparison(evaluations: "Sequence[Evaluation]") -> None:
+    """Print the comparison table."""
+    from rich.console import Console
+
+    from bintally.evaluation.metrics import ScopeName
+    from bintally.evaluation.table import scores_table, splits_table
+
+    console = Console()
+    for scope in (ScopeName.ALL, ScopeName.FIVE_RESTRICTED):
+        console.print(splits_table(evaluations, scope))
+    console.print(scores_table(evaluations))
+
+
+def _task(engines: "Sequence[Engine]") -> "CountClasses":
+    """The classes that baselines are fitted to: those of the runs where all have the same ends, else every count."""
+    from bintally.domain.classes import CountClasses
+
+    known = {engine.facts.known_counts for engine in engines}
+    low, high = next(iter(known))
+    if len(known) == 1 and high is not None:
+        return CountClasses(low=low, high=high, open_ended=False)
+    last = max((engine.last_count for engine in engines if engine.facts.known_high is None), default=_LAST_COUNT)
+    return CountClasses(low=0, high=last, open_ended=True)
+
+
+@contextmanager
+def _progress() -> "Iterator[Bar]":
+    """Progress bars on standard error: called with what is done, gives what to call with (done, all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+
+        def bar(description: str) -> Callable[[int, int], None]:
+            task = progress.add_task(description, total=None)
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        yield bar
+
+
+def _by_split(bar: "Bar", name: str) -> "Callable[[Split, int, int], None]":
+    """A bar per split, made when the split is begun."""
+    bars: dict[Split, Callable[[int, int], None]] = {}
+
+    def on_progress(split: "Split", done: int, total: int) -> None:
+        if split not in bars:
+            bars[split] = bar(f"{name}: {split.value}")
+        bars[split](done, total)
+
+    return on_progress

@@ -1,0 +1,116 @@
+"""`bintally split`: which photos are learned from, and which are kept to measure."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bintally.cli.extras import extra
+from bintally.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from bintally.data.splits import SplitReport
+
+_LAST_ROW = 10  # counts from here on share one row of the table
+
+
+def split(
+    data: Annotated[Path, typer.Argument(help="The dataset's folder.", file_okay=False)],
+    salt: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw the splits from this text. Another than before places every photo anew: figures measured on the "
+            "old splits no longer compare.",
+            show_default="the dataset's own, or bintally-1",
+        ),
+    ] = None,
+    require_counts: Annotated[
+        str | None,
+        typer.Option(
+            help="Counts of which every split must hold a photo: 1-5, or 0,1,2, or none.",
+            show_default="those of 1-5 that occur",
+        ),
+    ] = None,
+) -> None:
+    """Place photos in train, val, calibration and test; siblings together, and none that was placed moves."""
+    required = None if require_counts is None else parse_counts(require_counts)
+    with extra("data", "bintally split"):
+        from bintally.data import splits
+        from bintally.data.manifest import read_manifest, write_manifest
+    report = splits.split(read_manifest(data), salt, required_counts=required)
+    write_manifest(report.manifest)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(_table(report))
+    for sentence in _sentences(report):
+        console.print(escape(sentence))
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Counts as a person gives them.
+
+    Raises:
+        SettingsError: if they cannot be meant.
+
+    >>> parse_counts("1-3"), parse_counts("0,2,4-5"), parse_counts("none")
+    ((1, 2, 3), (0, 2, 4, 5), ())
+    """
+    if text.strip() == "none":
+        return ()
+    counts: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+        except ValueError as error:
+            raise SettingsError(f"--require-counts {text!r}: expected counts such as 1-5, 0,1,2 or none") from error
+        if not low <= high < 1000:  # noqa: PLR2004 - no bin holds as many
+            raise SettingsError(f"--require-counts {text!r}: expected the lower count first, and counts below 1000")
+        counts.update(range(low, high + 1))
+    return tuple(sorted(counts))
+
+
+def _table(report: "SplitReport") -> "Table":
+    from rich.table import Table
+
+    from bintally.data.manifest import Split
+
+    table = Table("count", *Split, "all", title="Photos by count and split")
+    for column in table.columns:
+        column.justify = "right"
+
+    def add(name: str, rows: Iterable[tuple[int, ...]]) -> None:
+        summed = [sum(column) for column in zip(*rows, strict=True)]
+        if summed:
+            table.add_row(name, *(str(photos) for photos in (*summed, sum(summed))))
+
+    rows = {count: tuple(found[split] for split in Split) for count, found in report.table.items()}
+    for count in range(_LAST_ROW):
+        add(str(count), [rows[count]] if count in rows else [])
+    add(f"{_LAST_ROW}+", [row for count, row in rows.items() if count >= _LAST_ROW])
+    unlabelled = tuple(report.unlabelled[split] for split in Split)
+    add("unlabelled", [unlabelled] if any(unlabelled) else [])
+    table.add_section()
+    add("all", [*rows.values(), unlabelled])
+    return table
+
+
+def _sentences(report: "SplitReport") -> list[str]:
+    photos = report.manifest.frame.height
+    said = [
+        f"{report.photos_with_sibling} of {photos} photos have a sibling; {report.groups} groups, each whole in one "
+        f"split. Split by photo instead, {report.random_test_beside_train} of {report.random_test} test photos "
+        f"({report.random_leak:.0%}) would have had a sibling in train.",
+    ]
+    if report.torn_chains:
+        said.append(
+            f"{report.torn_chains} sibling chains lie in two splits: a photo that came later joined groups that were "
+            "placed already, and none was moved. A new --salt would place them together, and all others anew."
+        )
+    if report.salt_before:
+        said.append(f"The salt was {report.salt_before!r}: every photo was placed anew; old figures do not compare.")
+    return [*said, f"Split {report.manifest.split_hash}, salt {report.manifest.salt!r}."]

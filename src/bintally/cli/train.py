@@ -1,0 +1,96 @@
+"""`bintally train`: a dataset and a recipe in, a run with a calibrated checkpoint out."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bintally.cli.extras import extra
+from bintally.errors import SettingsError
+from bintally.settings import parse_counts, parse_settings, read_settings
+
+if TYPE_CHECKING:
+    from bintally.data.manifest import Manifest
+    from bintally.settings import RunSettings
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="A dataset's folder, ingested and split.")],
+    recipe: Annotated[str | None, typer.Option(help="A recipe by name; `bintally recipes` lists them.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A settings file of one's own instead of a recipe.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's pretrained weights; without, timm's hub is asked.")
+    ] = None,
+    counts: Annotated[str | None, typer.Option(help="Only photos with these counts, a class each: 1-5.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder; by default runs/RECIPE-TIME.", show_default=False)
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one setting: optimiser.lr=0.01; may be repeated.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Start of all random numbers.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes over the photos.")] = None,
+    max_steps: Annotated[int, typer.Option(min=-1, help="At most so many optimiser steps; -1: no such limit.")] = -1,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+) -> None:
+    """Train a model and calibrate it.
+
+    Learns from the train split, stops by val, fits the temperature on calibration; never reads test.
+    """
+    settings = choose_settings(recipe, config, counts=counts, seed=seed, epochs=epochs, changes=change or [])
+    run = out or Path("runs") / f"{settings.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
+    with extra("train", "bintally train"):
+        from bintally.data.manifest import read_manifest
+    train_run(read_manifest(data), settings, run, weights=weights, progress=progress, max_steps=max_steps)
+    typer.echo(f"Next: bintally evaluate {run} --data {data}")
+
+
+def train_run(
+    manifest: "Manifest",
+    settings: "RunSettings",
+    run: Path,
+    *,
+    weights: Path | None = None,
+    progress: bool = True,
+    max_steps: int = -1,
+) -> None:
+    """Train into `run` and say how it went; see `bintally.training.fit.fit`."""
+    with extra("train", "bintally train"):
+        from bintally.training.fit import fit
+    facts = fit(manifest, settings, run, weights=weights, progress=progress, max_steps=max_steps).facts
+    typer.echo(
+        f"{run}: best epoch {facts.best_epoch} of {facts.epochs_run}, validation loss {facts.metrics['val_loss']:.4f}, "
+        f"accuracy {facts.metrics['val_accuracy']:.1%}, temperature {facts.temperature:.2f}, {facts.seconds:.0f} s"
+    )
+
+
+def choose_settings(
+    recipe: str | None,
+    config: Path | None,
+    *,
+    counts: str | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    changes: list[str],
+) -> "RunSettings":
+    """The settings that the options mean together.
+
+    Raises:
+        SettingsError: if neither or both of recipe and config are given, or one holds what cannot be.
+    """
+    if (recipe is None) == (config is None):
+        raise SettingsError("expected either --recipe NAME or --config FILE; `bintally recipes` lists the recipes")
+    overrides = list(changes)
+    if counts is not None:
+        overrides.append(f"data.counts={list(parse_counts(counts))}")
+    if seed is not None:
+        overrides.append(f"seed={seed}")
+    if epochs is not None:
+        overrides.append(f"epochs={epochs}")
+    if config is not None:
+        return read_settings(config, overrides)
+    from bintally.training.recipes import recipe_text
+
+    name = str(recipe)
+    return parse_settings(recipe_text(name), name=f"recipe {name}", overrides=overrides)

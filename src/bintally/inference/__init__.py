@@ -1,0 +1,1 @@
+"""The one path that every consumer of a model shares: ONNX Runtime, no torch."""

@@ -1,0 +1,120 @@
+"""Manifest rows to batches.
+
+An item is asked for by (epoch, index), so that augmentation is a function of (seed, epoch, photo) on any worker.
+Batches are photos uint8[N,S,S,3], classes int64[N].
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bintally.domain.classes import CountClasses
+from bintally.errors import ManifestError
+from bintally.models.preprocess import augmented, served
+from bintally.settings import AugmentSettings, RunSettings
+
+Place = tuple[int, int]  # (epoch, index)
+
+
+class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Photos of a manifest with their classes; decoded once and kept while they fit in memory."""
+
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        root: Path,
+        *,
+        classes: CountClasses,
+        settings: RunSettings,
+        augment: AugmentSettings | None,
+    ) -> None:
+        """Take the rows whose count is a class.
+
+        Args:
+            rows: labelled manifest rows.
+            root: the dataset's folder.
+            classes: which counts are classes.
+            settings: the run's, for side, seed and cache.
+            augment: what may change in a photo; None: nothing.
+
+        Raises:
+            ManifestError: if no row is left.
+        """
+        labels = classes.encode(rows["count"].to_numpy())
+        kept = labels >= 0
+        if not kept.any():
+            raise ManifestError(
+                f"{root}: none of {len(rows)} photos has a count from {classes.low} to {classes.high}; "
+                "ingest others, or train with other --counts"
+            )
+        self.paths = [str(root / key) for key in rows["photo_key"].filter(pl.Series(kept))]
+        self.labels = torch.from_numpy(labels[kept])
+        self._side, self._seed, self._augment = settings.data.side_px, settings.seed, augment
+        fits = len(self.paths) * self._side**2 * 3 <= settings.cache_mib << 20
+        self._cache: list[npt.NDArray[np.uint8] | None] | None = [None] * len(self.paths) if fits else None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, place: Place) -> tuple[Tensor, Tensor]:
+        """(photo uint8[S,S,3], class int64[]) at (epoch, index).
+
+        Raises:
+            PhotoError: naming the photo, if it cannot be decoded.
+        """
+        epoch, index = place
+        photo = self._photo(index)
+        if self._augment is not None:
+            photo = augmented(photo, self._augment, seed=(self._seed, epoch, index))
+        return torch.from_numpy(photo), self.labels[index]
+
+    def _photo(self, index: int) -> npt.NDArray[np.uint8]:
+        kept = self._cache[index] if self._cache is not None else None
+        if kept is not None:
+            return kept
+        path = self.paths[index]
+        photo = np.array(served(Path(path).read_bytes(), self._side, name=path))
+        if self._cache is not None:
+            self._cache[index] = photo
+        return photo
+
+
+class EpochSampler(Sampler[Place]):
+    """Indices in an order that is a function of (seed, epoch), each with its epoch; Lightning calls `set_epoch`."""
+
+    def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
+        self._length, self._seed, self._shuffle = length, seed, shuffle
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Place]:
+        rng = np.random.default_rng((self._seed, self._epoch))
+        order = rng.permutation(self._length) if self._shuffle else np.arange(self._length)
+        return ((self._epoch, int(index)) for index in order)
+
+
+def loader(dataset: PhotoDataset, settings: RunSettings, *, shuffle: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches of `dataset`: for training shuffled and without an incomplete last one; otherwise in order and whole."""
+    return DataLoader(
+        dataset,
+        batch_size=settings.batch_size,
+        sampler=EpochSampler(len(dataset), seed=settings.seed, shuffle=shuffle),
+        drop_last=shuffle and len(dataset) > settings.batch_size,
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+        # The parent has threads (polars, torch): forking it can hang.
+        multiprocessing_context="spawn" if settings.workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,173 @@
+"""The network: a backbone by name, pooled, and a linear head with one logit per class.
+
+Shapes: N photos uint8[N,S,S,3] in, logits float32[N,C] out. Normalising is part of the network, so it is exported
+with it. Backbones come from timm, or are the small CNN below.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bintally.errors import SettingsError, WeightsError
+from bintally.settings import ModelSettings
+
+SMALL_CNN = "smallcnn"
+_STAGES = (32, 64, 128, 256)
+_CLASSIFIERS = ("classifier.", "fc.", "head.")
+
+
+class SmallCNN(nn.Module):
+    """A custom CNN: four stages of two 3x3 convolutions with batch norm, each stage halving the side after a stem."""
+
+    num_features = _STAGES[-1]
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [*_conv(3, _STAGES[0], stride=2)]
+        channels = _STAGES[0]
+        for width in _STAGES:
+            layers += [*_conv(channels, width, stride=1), *_conv(width, width, stride=1), nn.MaxPool2d(2)]
+            channels = width
+        self.layers = nn.Sequential(*layers)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Features float32[N,256] of normalised photos float32[N,3,S,S]."""
+        features: Tensor = self.pool(self.layers(photos)).flatten(1)
+        return features
+
+
+def _conv(channels: int, width: int, *, stride: int) -> Sequence[nn.Module]:
+    return (
+        nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    )
+
+
+class CountNetwork(nn.Module):
+    """Photos to logits over count classes."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, settings: ModelSettings, *, classes: int, mean: Sequence[float], std: Sequence[float], hub: bool = False
+    ) -> None:
+        """Build the network.
+
+        Args:
+            settings: which backbone, and how.
+            classes: C.
+            mean: per channel, on the 0-1 scale.
+            std: per channel, on the 0-1 scale.
+            hub: fetch the backbone's ImageNet weights from timm's hub.
+
+        Raises:
+            SettingsError: if no backbone has that name.
+            WeightsError: if the hub cannot be reached or has no weights for it.
+        """
+        super().__init__()
+        self.backbone = _backbone(settings, hub=hub)
+        self.frozen = settings.frozen
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(_features(self.backbone), classes)
+        self.register_buffer("mean", torch.tensor(mean).mul(255).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).mul(255).view(1, 3, 1, 1), persistent=False)
+        if self.frozen:
+            self.backbone.requires_grad_(False)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Logits float32[N,C] of photos uint8[N,S,S,3]."""
+        pixels = (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        if self.frozen:
+            with torch.no_grad():
+                features = self.backbone(pixels)
+        else:
+            features = self.backbone(pixels)
+        logits: Tensor = self.head(self.dropout(features))
+        return logits
+
+    def train(self, mode: bool = True) -> "CountNetwork":
+        """Switch between training and inference; a frozen backbone, its batch norms included, stays in inference."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+
+def _features(backbone: nn.Module) -> int:
+    features = backbone.num_features
+    assert isinstance(features, int)  # noqa: S101 - timm's promise
+    return features
+
+
+def _backbone(settings: ModelSettings, *, hub: bool) -> nn.Module:
+    if settings.backbone == SMALL_CNN:
+        return SmallCNN()
+    if not timm.is_model(settings.backbone):
+        near = ", ".join(timm.list_models(f"*{settings.backbone[:6]}*")[:5]) or "resnet50, mobilenetv2_100"
+        raise SettingsError(
+            f"model.backbone: expected 'smallcnn' or a timm model, got {settings.backbone!r}. Near it: {near}"
+        )
+    extra: dict[str, Any] = {"pad_type": settings.pad_type} if settings.pad_type else {}
+    try:
+        backbone: nn.Module = timm.create_model(settings.backbone, pretrained=hub, num_classes=0, **extra)
+    except (OSError, RuntimeError) as error:
+        if not hub:
+            raise
+        raise WeightsError(
+            f"ImageNet weights of {settings.backbone!r} could not be had from timm's hub ({_first_line(error)}). "
+            "Where no hub can be reached, fetch them elsewhere and pass --weights FILE, "
+            "or train from nothing with --set model.pretrained=false"
+        ) from error
+    return backbone
+
+
+def load_backbone(network: CountNetwork, path: Path) -> None:
+    """Fill the backbone from a weights file: safetensors, or a PyTorch state dict (loaded without pickle's code).
+
+    A classifier in the file is left out; everything else must fit.
+
+    Raises:
+        WeightsError: naming the file and what is missing, unknown or of another shape.
+    """
+    state = {k: v for k, v in _read_weights(path).items() if not k.startswith(_CLASSIFIERS)}
+    wanted = network.backbone.state_dict()
+    missing = sorted(k for k in wanted if k not in state)
+    unknown = sorted(k for k in state if k not in wanted)
+    other = sorted(k for k in state if k in wanted and state[k].shape != wanted[k].shape)
+    if missing or unknown or other:
+        raise WeightsError(
+            f"{path}: these weights are not this backbone's: {len(missing)} missing {missing[:2]}, "
+            f"{len(unknown)} unknown {unknown[:2]}, {len(other)} of another shape {other[:2]}. "
+            "Pass the file of the recipe's own backbone, or choose another with --set model.backbone=NAME"
+        )
+    network.backbone.load_state_dict(state)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise WeightsError(f"{path}: expected safetensors or a plain state dict of tensors, got neither") from error
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({_first_line(error)})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
+    return state
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,18 @@
+"""What a model was made from and under which licence it may be used; travels in checkpoints and exported models."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Provenance(BaseModel):
+    """Where a model comes from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bintally_version: str
+    created: str  # UTC, ISO 8601
+    source: str  # where its photos came from
+    manifest_hash: str
+    split_hash: str
+    settings_hash: str
+    weights: str  # what the backbone started from
+    licence: str

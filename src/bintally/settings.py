@@ -1,0 +1,188 @@
+"""A run's settings: pydantic models, read from TOML and written back to it; unknown keys are refused.
+
+A recipe is such a file shipped with the package (`bintally/training/recipes/NAME.toml`). Every field has a default, so
+a recipe only says where it differs, and reads as what makes it that recipe.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bintally.errors import SettingsError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(_Section):
+    """The network: a backbone and a linear head on its pooled features."""
+
+    backbone: str = Field("mobilenetv2_100", description="a timm model's name, or 'smallcnn'")
+    pretrained: bool = Field(True, description="start from ImageNet weights: timm's hub, or --weights FILE")
+    frozen: bool = Field(False, description="train the head only; the backbone stays as it came")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    pad_type: Literal["", "same"] = Field("", description="'same': TensorFlow's padding, for weights trained with it")
+
+
+class DataSettings(_Section):
+    """What the network sees and which counts it tells apart."""
+
+    side_px: Annotated[int, Field(ge=32, le=1024)] = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    counts: tuple[int, int] | None = Field(None, description="only photos with these counts; none: every count")
+    last_count: Annotated[int, Field(ge=1, le=255)] = Field(
+        20, description="K: the last class is K or more; lowered to the largest count in training"
+    )
+
+    @model_validator(mode="after")
+    def _counts_in_order(self) -> Self:
+        if self.counts is not None and not 0 <= self.counts[0] < self.counts[1]:
+            raise ValueError(f"counts: expected two counts, the lower first, such as 1-5; got {self.counts}")
+        return self
+
+
+class AugmentSettings(_Section):
+    """Changes to training photos that keep the count. No crops: a crop changes it."""
+
+    flip_horizontal: bool = True
+    flip_vertical: bool = False
+    brightness: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor drawn from 1 +- this")
+    contrast: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor drawn from 1 +- this")
+
+
+class OptimiserSettings(_Section):
+    """How the weights move."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: Annotated[float, Field(gt=0)] = 0.001
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of all steps, lr rising from 0")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="average of the weights; 0: none")
+
+
+class RunSettings(_Section):
+    """Everything that decides a run besides the photos."""
+
+    recipe: str = "custom"
+    description: str = ""
+    seed: int = 0
+    epochs: Annotated[int, Field(ge=1)] = 10
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    patience: Annotated[int, Field(ge=1)] = Field(3, description="epochs without a lower validation loss, then stop")
+    label_softness: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="standard deviation, in items, of the target around the true count; 0: plain cross entropy"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the machine has it")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that decode photos beside the training one")
+    cache_mib: Annotated[int, Field(ge=0)] = Field(4096, description="decoded photos kept in memory, at most")
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    augment: AugmentSettings = AugmentSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+
+    @property
+    def content_hash(self) -> str:
+        """12 hex digits of all settings."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    @classmethod
+    def list_keys(cls) -> list[tuple[str, str, str]]:
+        """Every setting's dotted key, default and meaning."""
+        rows = []
+        for name, field in cls.model_fields.items():
+            if isinstance(field.default, _Section):
+                inner = type(field.default).model_fields
+                rows += [(f"{name}.{key}", str(each.default), each.description or "") for key, each in inner.items()]
+            else:
+                rows.append((name, str(field.default), field.description or ""))
+        return rows
+
+
+def parse_settings(text: str, *, name: str, overrides: Iterable[str] = ()) -> RunSettings:
+    """Read settings from TOML, with `key=value` overrides such as `optimiser.lr=0.01`.
+
+    Args:
+        text: TOML.
+        name: the file, for messages.
+        overrides: dotted keys with TOML values; a bare word is taken as a string.
+
+    Raises:
+        SettingsError: naming the file, the key and what was expected.
+
+    >>> parse_settings('epochs = 3', name="x", overrides=["optimiser.lr=0.1"]).optimiser.lr
+    0.1
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name}: not TOML: {error}") from error
+    for override in overrides:
+        _override(values, override)
+    return check_settings(values, name=name)
+
+
+def check_settings(values: Mapping[str, object], *, name: str) -> RunSettings:
+    """Build settings from plain values.
+
+    Raises:
+        SettingsError: naming `name`, each wrong key and what was expected.
+    """
+    try:
+        return RunSettings.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise SettingsError(f"{name}: {faults}. `bintally recipes` shows every key with its meaning") from error
+
+
+def read_settings(path: Path, overrides: Iterable[str] = ()) -> RunSettings:
+    """Read a settings file.
+
+    Raises:
+        SettingsError: if it is missing or holds what settings cannot hold.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read as a settings file ({error})") from error
+    return parse_settings(text, name=str(path), overrides=overrides)
+
+
+def parse_counts(text: str) -> tuple[int, int]:
+    """Read a range of counts.
+
+    Raises:
+        SettingsError: if it is not two counts with '-' between, the lower first.
+
+    >>> parse_counts("1-5")
+    (1, 5)
+    """
+    low, _, high = text.partition("-")
+    if not (low.isdigit() and high.isdigit() and int(low) < int(high)):
+        raise SettingsError(f"expected a range of counts such as 1-5, got {text!r}")
+    return int(low), int(high)
+
+
+def _override(values: dict[str, object], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise SettingsError(f"expected KEY=VALUE such as optimiser.lr=0.01, got {override!r}")
+    *sections, last = key.strip().split(".")
+    place = values
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise SettingsError(f"{override!r}: {section!r} is a value, not a section")
+        place = inner
+    try:
+        place[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        place[last] = text
