@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from bintally.errors import SettingsError
 
+_MOST = 255  # items in a bin that are told apart
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSettings(_Section):
@@ -34,16 +36,16 @@ class DataSettings(_Section):
 
     side_px: Annotated[int, Field(ge=32, le=1024)] = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
     counts: tuple[int, int] | None = Field(None, description="only photos with these counts; none: every count")
-    last_count: Annotated[int, Field(ge=1, le=255)] = Field(
+    last_count: Annotated[int, Field(ge=1, le=_MOST)] = Field(
         20, description="K: the last class is K or more; lowered to the largest count in training"
     )
 
     @model_validator(mode="after")
     def _counts_in_order(self) -> Self:
-        if self.counts is not None and not 0 <= self.counts[0] < self.counts[1]:
-            raise ValueError(f"counts: expected two counts, the lower first, such as 1-5; got {self.counts}")
+        if self.counts is not None and not 0 <= self.counts[0] < self.counts[1] <= _MOST:
+            raise ValueError(f"counts: expected two counts up to {_MOST}, the lower first: 1-5; got {self.counts}")
         return self
 
 
@@ -72,7 +74,7 @@ class RunSettings(_Section):
 
     recipe: str = "custom"
     description: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 32
     patience: Annotated[int, Field(ge=1)] = Field(3, description="epochs without a lower validation loss, then stop")
@@ -166,7 +168,7 @@ def parse_counts(text: str) -> tuple[int, int]:
     (1, 5)
     """
     low, _, high = text.partition("-")
-    if not (low.isdigit() and high.isdigit() and int(low) < int(high)):
+    if not (low.isdecimal() and high.isdecimal() and int(low) < int(high)):
         raise SettingsError(f"expected a range of counts such as 1-5, got {text!r}")
     return int(low), int(high)
 

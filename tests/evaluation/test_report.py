@@ -1,4 +1,5 @@
 import base64
+import csv
 import re
 from html.parser import HTMLParser
 from io import BytesIO, StringIO
@@ -13,6 +14,7 @@ from bintally.errors import CheckpointError
 from bintally.evaluation.columns import METRIC_TITLES, cell, ranked, write_value
 from bintally.evaluation.compare import compare
 from bintally.evaluation.evaluate import evaluate
+from bintally.evaluation.figures import write_figures
 from bintally.evaluation.metrics import MetricName, ScopeName
 from bintally.evaluation.report import write_report
 from bintally.evaluation.results import Curves, read_evaluation, write_evaluation
@@ -161,3 +163,23 @@ def test_terminal_tables_hold_the_same_figures(evaluations):
     difference = compare(net, evaluations[0]).difference(ScopeName.ALL, MetricName.ACCURACY)
     assert write_value(MetricName.ACCURACY, difference.difference.value, signed=True) in text
     assert "better in 100 %" in text
+
+
+def test_the_flat_table_holds_every_figure(evaluations, tmp_path):
+    path = write_figures(evaluations, tmp_path / "new" / "figures.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = sum(len(scope.metrics) for e in evaluations for split in e.splits for scope in split.scopes)
+    assert len(rows) == expected > 0
+    first = evaluations[0]
+    accuracy = first.figure(Split.TEST, ScopeName.ALL, MetricName.ACCURACY)
+    (row,) = [
+        row
+        for row in rows
+        if (row["estimator"], row["split"], row["scope"], row["metric"])
+        == (first.estimator, "test", ScopeName.ALL.value, MetricName.ACCURACY.value)
+    ]
+    assert [float(row[name]) for name in ("value", "low", "high")] == pytest.approx(
+        [accuracy.value, accuracy.low, accuracy.high], abs=1e-5
+    )
+    assert row["split_hash"] == first.provenance.split_hash

@@ -31,8 +31,6 @@ app = typer.Typer(
 for verb in (demo, draw, ingest, split, recipes, train, evaluate, export, count, verify):
     app.command(verb.__name__)(verb)
 
-_CHATTY = ("lightning", "lightning.pytorch", "lightning.fabric", "torch.onnx", "httpx")
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -52,9 +50,6 @@ def _global_options(
         format="%(asctime)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    if not verbose:
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _DRAWN_PHOTOS = 2400
 _SOURCE_PHOTOS = 2000
 _SHOWN = 4
+_FEW = 1000  # below this, a split may lack a photo of some count
 
 
 def demo(
@@ -36,8 +37,9 @@ def demo(
     started = time.monotonic()
     if out.exists() and any(out.iterdir()):
         raise SettingsError(f"{out}: expected a new or empty folder; remove it, or choose another with --out")
-    bucket = source or _draw(out / "bucket", photos or _DRAWN_PHOTOS, seed)
-    manifest = _dataset(bucket, out / "data", (photos or _SOURCE_PHOTOS) if source else None)
+    photos = photos or (_SOURCE_PHOTOS if source else _DRAWN_PHOTOS)
+    bucket = source or _draw(out / "bucket", photos, seed)
+    manifest = _dataset(bucket, out / "data", photos, limit=source is not None)
     run = out / "runs" / ("mobilenetv2" if weights else "smallcnn")
     _train(manifest, run, weights, drawn=source is None, seed=seed)
     _step("Evaluate it beside the baselines", f"bintally evaluate {run} --data {out / 'data'}")
@@ -57,15 +59,16 @@ def _draw(bucket: Path, photos: int, seed: int) -> str:
     return str(bucket)
 
 
-def _dataset(bucket: str, data: Path, limit: int | None) -> "Manifest":
+def _dataset(bucket: str, data: Path, photos: int, *, limit: bool) -> "Manifest":
     from bintally.cli.ingest import ingest
     from bintally.cli.split import split
     from bintally.data.manifest import read_manifest
 
-    _step("Ingest photos and records", f"bintally ingest {bucket} {data}" + (f" --limit {limit}" if limit else ""))
-    ingest(bucket, data, limit=limit)
-    _step("Split, siblings together", f"bintally split {data}")
-    split(data)
+    _step("Ingest photos and records", f"bintally ingest {bucket} {data}" + (f" --limit {photos}" if limit else ""))
+    ingest(bucket, data, limit=photos if limit else None)
+    required = "none" if photos < _FEW else None
+    _step("Split, siblings together", f"bintally split {data}" + (f" --require-counts {required}" if required else ""))
+    split(data, require_counts=required)
     return read_manifest(data)
 
 

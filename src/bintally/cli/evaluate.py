@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bintally.inference.engine import Engine
 
 REPORT_NAME = "report.html"
+_BASELINES = ("majority", "prior", "cues")
 Bar = Callable[[str], Callable[[int, int], None]]
 _LAST_COUNT = 20  # K of baselines beside runs that tell no common counts apart
 
@@ -29,7 +30,7 @@ def evaluate(
         typer.Option(help="Where the figures go; by default `evaluation` in the first run.", show_default=False),
     ] = None,
     benchmark: Annotated[
-        str | None, typer.Option(help="Compare the others with this one, photo by photo; by default the best one.")
+        str | None, typer.Option(help="Compare the others with this run, photo by photo; by default the best.")
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Also majority, prior and photo-free cues.")] = True,
     max_train_photos: Annotated[
@@ -38,8 +39,8 @@ def evaluate(
 ) -> None:
     """Measure runs and baselines on the train, val and test splits, by one protocol.
 
-    Writes one JSON file per estimator and one HTML report, and prints the comparison. The test split is for the last
-    look: choose between ideas on val.
+    Writes one JSON file per estimator, all figures as CSV and one HTML report, and prints the comparison. The test
+    split is for the last look: choose between ideas on val.
     """
     with extra("report", "bintally evaluate"):
         from bintally.data.manifest import read_manifest
@@ -64,19 +65,25 @@ def evaluate_runs(
     """Evaluate runs, and baselines fitted for the same task, into `out`: a JSON file each and one report.
 
     Raises:
-        SettingsError: if two runs have one name.
+        SettingsError: if two have one name, or none has the benchmark's.
         BintallyError: whatever is wrong with a run, the manifest or a photo.
     """
     with extra("report", "bintally evaluate"):
         from bintally.evaluation.evaluate import evaluate as measure
+        from bintally.evaluation.figures import FILE_NAME, write_figures
         from bintally.evaluation.report import write_report
         from bintally.evaluation.results import read_curves, write_evaluation
         from bintally.models.baselines import fit_baselines
 
     engines = [(load_engine(run), run) for run in runs]
-    names = [engine.name for engine, _ in engines]
+    names = [*(engine.name for engine, _ in engines), *(_BASELINES if baselines else ())]
     if len(set(names)) < len(names):
-        raise SettingsError(f"expected runs of different names, got {names}; rename a run's folder and export it again")
+        raise SettingsError(
+            f"expected runs of different names, got {names}; change `name` in a run's checkpoint.json, and export again"
+        )
+    beside = Path(benchmark).name if benchmark else None
+    if beside is not None and beside not in names:
+        raise SettingsError(f"--benchmark: expected one of {', '.join(names)}, got {benchmark!r}")
     done = []
     classes = _task([engine for engine, _ in engines])
     with _progress() as bar:
@@ -103,7 +110,8 @@ def evaluate_runs(
             done.append(evaluation)
     for evaluation in done:
         write_evaluation(evaluation, out / f"{evaluation.estimator}.json")
-    write_report(out / REPORT_NAME, done, manifest, benchmark=benchmark)
+    write_figures(done, out / FILE_NAME)
+    write_report(out / REPORT_NAME, done, manifest, benchmark=beside)
     return done
 
 

@@ -1,5 +1,6 @@
 """`bintally train`: a dataset and a recipe in, a run with a calibrated checkpoint out."""
 
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,8 @@ from bintally.settings import parse_counts, parse_settings, read_settings
 if TYPE_CHECKING:
     from bintally.data.manifest import Manifest
     from bintally.settings import RunSettings
+
+_CHATTY = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")  # advice and adverts
 
 
 def train(
@@ -58,6 +61,8 @@ def train_run(
     """Train into `run` and say how it went; see `bintally.training.fit.fit`."""
     with extra("train", "bintally train"):
         from bintally.training.fit import fit
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     facts = fit(manifest, settings, run, weights=weights, progress=progress, max_steps=max_steps).facts
     typer.echo(
         f"{run}: best epoch {facts.best_epoch} of {facts.epochs_run}, validation loss {facts.metrics['val_loss']:.4f}, "

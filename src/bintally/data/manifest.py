@@ -115,6 +115,20 @@ class Manifest:
             raise ManifestError(f"{self.root / FILE_NAME}: the {split} split has no labelled photo; ingest more photos")
         return rows
 
+    def read_photo(self, photo_key: str) -> bytes:
+        """The bytes of a photo of this manifest.
+
+        Raises:
+            ManifestError: if it is not where the manifest says.
+        """
+        try:
+            return (self.root / photo_key).read_bytes()
+        except OSError as error:
+            raise ManifestError(
+                f"{self.root / photo_key}: in the manifest, but cannot be read ({error.strerror or error}). "
+                f"Ingest again: bintally ingest {self.source} {self.root}"
+            ) from error
+
 
 def _digest(frame: pl.DataFrame) -> str:
     text = "\n".join("\t".join("" if v is None else str(v) for v in row) for row in frame.sort("photo_id").rows())
@@ -182,7 +196,11 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def write_manifest(manifest: Manifest) -> Path:
-    """Write `manifest.parquet` into the manifest's folder: whole or not at all."""
+    """Write `manifest.parquet` into the manifest's folder: whole or not at all.
+
+    Raises:
+        ManifestError: if it cannot be written.
+    """
     path = manifest.root / FILE_NAME
     header = {
         "version": FORMAT_VERSION,
@@ -191,6 +209,11 @@ def write_manifest(manifest: Manifest) -> Path:
         "extra": dict(manifest.extra),
     }
     part = path.with_name(f".{path.name}.part")
-    manifest.frame.sort("photo_id").write_parquet(part, metadata={_METADATA_KEY: json.dumps(header)})
-    part.replace(path)
+    try:
+        manifest.frame.sort("photo_id").write_parquet(part, metadata={_METADATA_KEY: json.dumps(header)})
+        part.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ManifestError(f"{path}: cannot be written ({error}); the manifest before it still stands") from error
+    finally:
+        part.unlink(missing_ok=True)
     return path

@@ -183,14 +183,7 @@ def _ask(
 
 def _batches(manifest: Manifest, keys: Sequence[str], batch_size: int) -> Iterator[tuple[int, list[bytes]]]:
     for start in range(0, len(keys), batch_size):
-        paths = [manifest.root / key for key in keys[start : start + batch_size]]
-        try:
-            yield start, [path.read_bytes() for path in paths]
-        except OSError as error:
-            raise ManifestError(
-                f"a photo of the manifest cannot be read ({error}). "
-                f"Ingest again: bintally ingest SOURCE {manifest.root}"
-            ) from error
+        yield start, [manifest.read_photo(key) for key in keys[start : start + batch_size]]
 
 
 def _predict(estimator: CountEstimator, photos: Sequence[bytes]) -> Array:

@@ -52,6 +52,7 @@ class Engine:
         except Exception as error:  # onnxruntime's errors share no base class that it exports
             raise ModelError(f"{path}: not a readable ONNX model ({str(error).splitlines()[0][:200]})") from error
         self.facts: ModelFacts = parse_facts(self._session.get_modelmeta().custom_metadata_map, str(path))
+        self._check_graph(path)
 
     @property
     def name(self) -> str:
@@ -89,6 +90,14 @@ class Engine:
         with ThreadPoolExecutor(self.threads) as pool:
             while window := list(islice(waiting, self.threads * _WINDOW_PER_THREAD)):
                 yield from zip(window, pool.map(self._count_file, window), strict=True)
+
+    def _check_graph(self, path: Path) -> None:
+        """Refuse a graph that its facts do not describe."""
+        side, size = self.facts.side_px, self.facts.last_count + 1
+        found = {value.name: value.shape[1:] for value in (*self._session.get_inputs(), *self._session.get_outputs())}
+        wanted = {INPUT_NAME: [side, side, 3], OUTPUT_NAME: [size]}
+        if found != wanted:
+            raise ModelError(f"{path}: its graph {found} does not fit its facts {wanted}. Export it again")
 
     def _count_file(self, path: Path) -> CountDistribution | PhotoError:
         try:

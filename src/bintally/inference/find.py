@@ -25,7 +25,7 @@ def find_model(model: str | None) -> Path:
     Raises:
         ModelError: if there is none, or several to choose from; says how to get one.
     """
-    wanted = model or os.environ.get(ENVIRONMENT_VARIABLE)
+    wanted = model or os.environ.get(ENVIRONMENT_VARIABLE) or None
     installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if wanted is None:
         return _only(installed)

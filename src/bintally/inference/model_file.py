@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bintally.errors import ModelError
 from bintally.models.provenance import Provenance
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 METADATA_KEY = "bintally"
 INPUT_NAME = "photos"
 OUTPUT_NAME = "probabilities"
@@ -22,7 +22,7 @@ class ModelFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format_version: int = FORMAT_VERSION
+    format_version: Literal[1] = FORMAT_VERSION
     name: str
     last_count: int = Field(ge=1, description="K: the last probability is for K or more")
     known_low: int = Field(ge=0, description="lowest count it was trained to tell apart")

@@ -6,7 +6,7 @@ Refuses to see what is in a photo: the cues are its file's size, its sides and i
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from bintally.data.images import decode
 from bintally.data.manifest import Manifest, Split
 from bintally.domain.classes import CountClasses
 from bintally.domain.counts import CountEstimator
-from bintally.errors import ManifestError, PhotoError, SplitError
+from bintally.errors import PhotoError, SplitError
 
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
 _FEWEST_PHOTOS = 10  # of a class, for the booster to learn it: its early stopping sets a tenth of each class aside
@@ -203,26 +203,15 @@ def fit_baselines(
     labels: list[int] = rows["count"].to_list()
     constants = MajorityBaseline.fit(labels, classes), PriorBaseline.fit(labels, classes)
     features, seen = [], []
-    for done, (photo_key, data) in enumerate(_read(manifest, rows["photo_key"].to_list())):
+    for done, photo_key in enumerate(rows["photo_key"]):
         try:
-            features.append(cues(data))
+            features.append(cues(manifest.read_photo(photo_key)))
             seen.append(labels[done])
         except PhotoError as error:
             _logger.warning("%s: left out of the cues baseline: %s", photo_key, error)
         if progress is not None:
             progress(done + 1, len(labels))
     return *constants, CuesBaseline._fit(np.array(features), seen, classes, seed=seed)
-
-
-def _read(manifest: Manifest, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    for key in keys:
-        try:
-            yield key, (manifest.root / key).read_bytes()
-        except OSError as error:
-            raise ManifestError(
-                f"a photo of the manifest cannot be read ({error}). "
-                f"Ingest again: bintally ingest SOURCE {manifest.root}"
-            ) from error
 
 
 def _one_thread() -> threadpool_limits:

@@ -7,9 +7,10 @@ provenance and metrics. Refuses a checkpoint of another version and one whose we
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -35,7 +36,7 @@ class CheckpointFacts(BaseModel):
     low: int
     high: int
     open_ended: bool
-    temperature: float
+    temperature: PositiveFloat
     provenance: Provenance
     epochs_run: int
     best_epoch: int
@@ -46,6 +47,11 @@ class CheckpointFacts(BaseModel):
     def classes(self) -> CountClasses:
         """The counts that the network tells apart."""
         return CountClasses(low=self.low, high=self.high, open_ended=self.open_ended)
+
+    @model_validator(mode="after")
+    def _classes_are_a_range(self) -> Self:
+        _ = self.classes
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,7 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
 
         Raises:
             PhotoError: naming the photo, if it cannot be decoded.
+            ManifestError: if it is gone.
         """
         epoch, index = place
         photo = self._photo(index)
@@ -79,7 +80,13 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
         if kept is not None:
             return kept
         path = self.paths[index]
-        photo = np.array(served(Path(path).read_bytes(), self._side, name=path))
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise ManifestError(
+                f"a photo of the manifest cannot be read ({error}). Ingest again: bintally ingest SOURCE DATA"
+            ) from error
+        photo = served(data, self._side, name=path)
         if self._cache is not None:
             self._cache[index] = photo
         return photo

@@ -11,7 +11,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -71,7 +70,7 @@ class CountNetwork(nn.Module):
             hub: fetch the backbone's ImageNet weights from timm's hub.
 
         Raises:
-            SettingsError: if no backbone has that name.
+            SettingsError: if no backbone has that name, or it cannot be built so.
             WeightsError: if the hub cannot be reached or has no weights for it.
         """
         super().__init__()
@@ -104,7 +103,7 @@ class CountNetwork(nn.Module):
 
 
 def _features(backbone: nn.Module) -> int:
-    features = backbone.num_features
+    features = getattr(backbone, "head_hidden_size", backbone.num_features)  # some have a layer after pooling
     assert isinstance(features, int)  # noqa: S101 - timm's promise
     return features
 
@@ -120,9 +119,13 @@ def _backbone(settings: ModelSettings, *, hub: bool) -> nn.Module:
     extra: dict[str, Any] = {"pad_type": settings.pad_type} if settings.pad_type else {}
     try:
         backbone: nn.Module = timm.create_model(settings.backbone, pretrained=hub, num_classes=0, **extra)
-    except (OSError, RuntimeError) as error:
+    except TypeError as error:
+        raise SettingsError(
+            f"model: {settings.backbone!r} cannot be built with {extra} ({_first_line(error)})"
+        ) from error
+    except Exception as error:  # timm's errors and its hub client's share no base class
         if not hub:
-            raise
+            raise SettingsError(f"model.backbone: {settings.backbone!r}: {_first_line(error)}") from error
         raise WeightsError(
             f"ImageNet weights of {settings.backbone!r} could not be had from timm's hub ({_first_line(error)}). "
             "Where no hub can be reached, fetch them elsewhere and pass --weights FILE, "
@@ -139,8 +142,8 @@ def load_backbone(network: CountNetwork, path: Path) -> None:
     Raises:
         WeightsError: naming the file and what is missing, unknown or of another shape.
     """
-    state = {k: v for k, v in _read_weights(path).items() if not k.startswith(_CLASSIFIERS)}
     wanted = network.backbone.state_dict()
+    state = {k: v for k, v in _read_weights(path).items() if k in wanted or not k.startswith(_CLASSIFIERS)}
     missing = sorted(k for k in wanted if k not in state)
     unknown = sorted(k for k in state if k not in wanted)
     other = sorted(k for k in state if k in wanted and state[k].shape != wanted[k].shape)
@@ -162,7 +165,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise WeightsError(f"{path}: expected safetensors or a plain state dict of tensors, got neither") from error
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:  # damaged bytes make the two readers stumble in many ways
         raise WeightsError(f"{path}: not a readable weights file ({_first_line(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")

@@ -6,6 +6,7 @@ A run folder holds `settings.toml`, `curves.csv`, `checkpoint.safetensors` and `
 
 import csv
 import logging
+import math
 import tempfile
 import time
 import warnings
@@ -79,11 +80,14 @@ def fit(
 
     Raises:
         CheckpointError: if `run` holds a finished run.
-        ManifestError: if a split is missing or has no photo with a wanted count.
-        SettingsError: if the backbone is unknown.
+        ManifestError: if a split is missing or has no photo with a wanted count, or a photo is gone.
+        PhotoError: naming a photo that cannot be decoded.
+        SettingsError: if the backbone is unknown, `max_steps` is 0, or the loss went to infinity.
         WeightsError: if weights are missing or do not fit.
     """
     started = time.monotonic()
+    if max_steps != -1 and max_steps < 1:
+        raise SettingsError(f"--max-steps: expected 1 or more, or -1 for no limit, got {max_steps}")
     if (run / FACTS_NAME).exists():
         raise CheckpointError(f"{run}: holds a finished run already; choose another --out, or remove it first")
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
@@ -95,15 +99,22 @@ def fit(
 
     module = CountModule(network, classes, settings)
     with tempfile.TemporaryDirectory(dir=run, prefix=".best-") as scratch:
-        best = ModelCheckpoint(dirpath=scratch, monitor="val_loss", save_weights_only=True)
+        # Lightning puts averaged weights into whole checkpoints only: weights alone would be the last step's.
+        alone = not settings.optimiser.ema_decay
+        best = ModelCheckpoint(dirpath=scratch, monitor="val_loss", save_weights_only=alone)
         curves = CurvesWriter(run / CURVES_NAME)
-        watchers = [best, curves, EarlyStopping("val_loss", patience=settings.patience), *callbacks]
+        early = EarlyStopping("val_loss", patience=settings.patience)
+        watchers = [best, curves, early, StopAfter(max_steps), *callbacks]
         if settings.optimiser.ema_decay:
             watchers.append(EMAWeightAveraging(decay=settings.optimiser.ema_decay))
         trainer = _trainer(settings, watchers, progress=progress, max_steps=max_steps, folder=Path(scratch))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")  # its advice on loggers, workers and deprecations
-            trainer.fit(module, loader(data.train, settings, shuffle=True), loader(data.val, settings, shuffle=False))
+            _learn(trainer, module, data, settings)
+        if not math.isfinite(curves.best["val_loss"]):
+            raise SettingsError(
+                f"{run}: the loss went to infinity; try a lower rate, such as --set optimiser.lr=0.0001"
+            )
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
 
@@ -160,6 +171,18 @@ def predict_logits(module: CountModule, dataset: PhotoDataset, settings: RunSett
             logits.append(module(photos.to(device)).float().cpu())
             labels.append(classes)
     return torch.cat(logits), torch.cat(labels)
+
+
+class StopAfter(Callback):
+    """Ends training after so many optimiser steps, with the validation that `Trainer(max_steps=...)` leaves out."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
+        """Ask for the end."""
+        if 0 < self._steps <= trainer.global_step:
+            trainer.should_stop = True
 
 
 class CurvesWriter(Callback):
@@ -237,6 +260,13 @@ def _trainer(
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
+
+
+def _learn(trainer: lightning.Trainer, module: CountModule, data: Datasets, settings: RunSettings) -> None:
+    try:
+        trainer.fit(module, loader(data.train, settings, shuffle=True), loader(data.val, settings, shuffle=False))
+    except SystemExit as stop:  # what Lightning makes of an interrupt
+        raise KeyboardInterrupt from stop
 
 
 def _use_bf16(settings: RunSettings) -> bool:

@@ -1,0 +1,46 @@
+"""`bintally export`: where the model goes and what is said."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.cli.runner import Bintally
+
+from bintally.errors import ModelError
+from bintally.inference.engine import Engine
+
+
+@pytest.fixture
+def run_folder(tiny_run: Path, tmp_path: Path) -> Path:
+    """The tiny run, not exported yet."""
+    return Path(shutil.copytree(tiny_run, tmp_path / "run", ignore=shutil.ignore_patterns("*.onnx")))
+
+
+def test_a_run_is_exported_and_said(bintally: Bintally, run_folder: Path, tiny_engine: Engine) -> None:
+    done = bintally("export", run_folder)
+    assert done.code == 0, done.err
+    path = run_folder / "model.onnx"
+    assert f"{path}: " in done.out
+    assert "differs from the checkpoint by" in done.out
+    assert "CC BY-NC-SA" in done.out
+    assert f"Next: bintally count PHOTO --model {path}" in done.out
+    assert Engine(path).facts == tiny_engine.facts
+
+
+def test_elsewhere_and_parity_failing(
+    bintally: Bintally, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differs(_: object, path: Path) -> float:
+        raise ModelError(f"{path}: differs")
+
+    monkeypatch.setattr("bintally.export.export", differs)
+    done = bintally("export", run_folder, "--out", tmp_path / "elsewhere.onnx")
+    assert done.code == 6
+    assert done.err == f"bintally: {tmp_path / 'elsewhere.onnx'}: differs\n"
+
+
+def test_no_run_is_6(bintally: Bintally, tmp_path: Path) -> None:
+    done = bintally("export", tmp_path / "nowhere")
+    assert done.code == 6
+    assert "no finished run there" in done.err
+    assert list(tmp_path.iterdir()) == []

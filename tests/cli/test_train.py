@@ -1,0 +1,123 @@
+"""`bintally train`: options to settings, and what it says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from tests.cli.runner import Bintally
+from tests.tiny_run import TINY
+
+from bintally.cli.train import choose_settings
+from bintally.data.manifest import Manifest
+from bintally.errors import SettingsError
+from bintally.models.checkpoint import load_checkpoint
+
+SMALL = [part for change in TINY for part in ("--set", change)]
+
+
+def test_a_run_is_trained_and_said(bintally: Bintally, drawn: Manifest, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ["--recipe", "smallcnn", *SMALL, "--counts", "1-5", "--seed", "7", "--epochs", "1", "--out", out]
+    run = bintally("train", drawn.root, *options, "--no-progress")
+    assert run.code == 0, run.err
+    assert f"{out}: best epoch 1 of 1, validation loss" in run.out
+    assert f"Next: bintally evaluate {out} --data {drawn.root}" in run.out
+    assert "Lightning" not in run.err + run.out
+    facts = load_checkpoint(out).facts
+    assert (facts.low, facts.high, facts.open_ended) == (1, 5, False)
+    assert (facts.settings.seed, facts.settings.epochs, facts.settings.data.side_px) == (7, 1, 32)
+    again = bintally("train", drawn.root, *options, "--no-progress")
+    assert again.code == 6
+    assert "holds a finished run already" in again.err
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_the_benchmark_takes_two_steps_from_a_weights_file(
+    suffix: str, bintally: Bintally, drawn: Manifest, tmp_path: Path
+) -> None:
+    weights, out = tmp_path / f"mine.{suffix}", tmp_path / "run"
+    state = timm.create_model("resnet50").state_dict()
+    if suffix == "pth":
+        torch.save(state, weights)
+    else:
+        save_file(state, weights)
+    options = ["--recipe", "resnet50", "--weights", weights, "--max-steps", "2", "--out", out, *SMALL]
+    run = bintally("train", drawn.root, *options, "--set", "batch_size=4", "--no-progress")
+    assert run.code == 0, run.err
+    checkpoint = load_checkpoint(out)
+    assert checkpoint.facts.provenance.weights == f"mine.{suffix}"
+    assert checkpoint.facts.epochs_run == 1
+    trained = checkpoint.network.backbone.state_dict()["conv1.weight"]
+    moved = (trained - state["conv1.weight"]).abs().max().item()
+    assert 0 < moved <= 2 * 0.001 * 1.01, "two steps of Adam, 0.001 each at most"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ([], 2, "either --recipe NAME or --config FILE"),
+        (["--recipe", "smallcnn", "--config", "x.toml"], 2, "either --recipe NAME or --config FILE"),
+        (["--recipe", "resnet9"], 2, "no recipe is called 'resnet9'"),
+        (["--config", "nowhere.toml"], 2, "nowhere.toml: cannot be read"),
+        (["--recipe", "smallcnn", "--set", "optimiser.rate=1"], 2, "optimiser.rate"),
+        (["--recipe", "smallcnn", "--counts", "5-1"], 2, "such as 1-5"),
+        (["--recipe", "smallcnn", "--counts", "1-9"], 5, "no training photo has [6, 7, 8, 9] items"),
+        (["--recipe", "smallcnn", "--weights", "x.pth"], 2, "trains from nothing"),
+        (["--recipe", "smallcnn", "--max-steps", "0"], 2, "--max-steps"),
+        (["--recipe", "smallcnn", "--seed", "-1"], 2, "seed"),
+        (["--recipe", "resnet50", "--weights", "nowhere.pth"], 6, "nowhere.pth: no such weights file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_meant_is_a_sentence_and_leaves_nothing(
+    options: list[str], code: int, said: str, bintally: Bintally, drawn: Manifest, tmp_path: Path
+) -> None:
+    run = bintally("train", drawn.root, *options, "--out", tmp_path / "run")
+    assert run.code == code
+    assert said in run.err
+    assert run.out == ""
+    assert len(run.err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_dataset_is_5(bintally: Bintally, tmp_path: Path) -> None:
+    run = bintally("train", tmp_path, "--recipe", "smallcnn", "--out", tmp_path / "run")
+    assert run.code == 5
+    assert "bintally ingest" in run.err
+
+
+def test_no_hub_is_6_and_says_what_to_do(
+    bintally: Bintally, drawn: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    run = bintally("train", drawn.root, "--recipe", "resnet50", "--out", tmp_path / "run")
+    assert run.code == 6
+    assert "--weights FILE" in run.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_out_the_run_is_named_by_recipe_and_time(
+    bintally: Bintally, drawn: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bintally("train", drawn.root, "--recipe", "smallcnn", *SMALL, "--max-steps", "1", "--no-progress").code == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert run.name.startswith("smallcnn-2")
+    assert json.loads((run / "checkpoint.json").read_text())["name"] == run.name
+
+
+def test_options_go_before_changes_and_changes_before_the_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("epochs = 9\nseed = 9\nbatch_size = 9")
+    settings = choose_settings(
+        None, tmp_path / "mine.toml", counts="2-4", seed=1, changes=["seed=2", "epochs=2", "data.counts=[0, 9]"]
+    )
+    assert (settings.epochs, settings.seed, settings.batch_size) == (2, 1, 9)
+    assert settings.data.counts == (2, 4)
+    with pytest.raises(SettingsError, match="recipe smallcnn: epochs"):
+        choose_settings("smallcnn", None, changes=["epochs=0"])
