@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported: the tests' networks are so small that threads only wait for each other, and one thread
 # makes sums of floats come out alike.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says more about a machine's other work than about the code.
+settings.register_profile("bintally", deadline=None)
+settings.load_profile("bintally")
 
 if TYPE_CHECKING:
     from bintally.data.manifest import Manifest

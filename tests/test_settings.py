@@ -51,6 +51,8 @@ any_settings = st.builds(
         flip_vertical=st.booleans(),
         brightness=shares,
         contrast=shares,
+        tint=shares,
+        shrink=shares,
     ),
     optimiser=st.builds(
         OptimiserSettings,

@@ -56,6 +56,10 @@ class AugmentSettings(_Section):
     flip_vertical: bool = False
     brightness: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor drawn from 1 +- this")
     contrast: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor drawn from 1 +- this")
+    tint: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="factor of each colour drawn from 1 +- this")
+    shrink: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="width and height lose up to this share each; the whole photo stays, somewhere on grey"
+    )
 
 
 class OptimiserSettings(_Section):

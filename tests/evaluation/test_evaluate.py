@@ -270,13 +270,21 @@ def test_curves_come_from_a_run_and_stay_with_the_figures(manifest, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["epoch,train_loss\n1,2\n", "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n1,nan,0,1,1\n"]
+    "text", ["epoch,train_loss\n1,2\n", "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n1,low,0,1,1\n"]
 )
 def test_damaged_curves_are_refused(tmp_path, text):
     path = tmp_path / "curves.csv"
     path.write_text(text)
     with pytest.raises(CheckpointError, match=r"curves\.csv: expected"):
         read_curves(path)
+
+
+def test_curves_end_where_a_run_diverged(tmp_path):
+    path = tmp_path / "curves.csv"
+    rows = ["1,2.0,0.2,2.1,0.1", "2,1.5,0.4,inf,0.3", "3,1.4,0.4,1.6,0.3"]
+    path.write_text("\n".join(["epoch,train_loss,train_accuracy,val_loss,val_accuracy", *rows]) + "\n")
+    assert read_curves(path).epoch == (1,)
+    assert read_curves(path).val_loss == (2.1,)
 
 
 def test_measuring_needs_no_torch():

@@ -19,7 +19,7 @@ Photo = npt.NDArray[np.uint8]
 PHOTO: Photo = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 STILL = AugmentSettings(flip_horizontal=False)
 FLIPS = AugmentSettings(flip_horizontal=True, flip_vertical=True)
-ALL = AugmentSettings(flip_horizontal=True, flip_vertical=True, brightness=0.3, contrast=0.3)
+ALL = AugmentSettings(flip_horizontal=True, flip_vertical=True, brightness=0.3, contrast=0.3, tint=0.2, shrink=0.3)
 seeds = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 1000), st.integers(0, 100_000))
 
 
@@ -117,3 +117,37 @@ def test_brightness_and_contrast_keep_the_order_of_levels_and_their_bounds() -> 
         # (level * b - 127.5) * c + 127.5 with b and c from 0.8 to 1.2
         assert 127.5 * 0.8 - 127.5 * 1.2 + 25 <= levels.mean() <= 127.5 * 1.2 + 40
     assert len({augmented(ramp, ALL, seed=(0, 0, index)).tobytes() for index in range(20)}) == 20
+
+
+def test_tint_changes_colours_against_each_other() -> None:
+    grey = np.full((4, 4, 3), 100, dtype=np.uint8)
+    tinted = [
+        augmented(grey, AugmentSettings(flip_horizontal=False, tint=0.2), seed=(0, 0, n))[0, 0] for n in range(30)
+    ]
+    assert all(79 <= level <= 120 for colour in tinted for level in colour)
+    assert sum(len(set(colour.tolist())) > 1 for colour in tinted) > 25
+
+
+def test_a_shrunk_photo_is_whole_somewhere_on_grey() -> None:
+    """Its four corners are marked, and are found again around what is left of it."""
+    photo = np.zeros((40, 40, 3), dtype=np.uint8)
+    photo[0:8, 0:8], photo[0:8, -8:], photo[-8:, 0:8], photo[-8:, -8:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), 255
+    places = set()
+    for index in range(100):
+        shrunk = augmented(photo, AugmentSettings(flip_horizontal=False, shrink=0.5), seed=(0, 0, index))
+        assert shrunk.shape == photo.shape
+        rows, columns = np.nonzero((shrunk != 128).any(axis=2))
+        top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
+        assert 20 <= bottom - top + 1 <= 40
+        assert 20 <= right - left + 1 <= 40
+        assert shrunk[top, left, 0] > 200
+        assert shrunk[top, right, 1] > 200
+        assert shrunk[bottom, left, 2] > 200
+        assert shrunk[bottom, right].min() > 200
+        places.add((top, left, bottom, right))
+    assert len(places) > 90
+
+
+def test_nothing_is_shrunk_away() -> None:
+    for index in range(50):
+        augmented(PHOTO, AugmentSettings(shrink=0.99), seed=(0, 0, index))

@@ -58,7 +58,8 @@ def test_the_small_cnn_needs_no_weights_and_the_course_keeps_its_backbone() -> N
 
 
 def test_no_setting_can_crop() -> None:
-    assert set(AugmentSettings.model_fields) == {"flip_horizontal", "flip_vertical", "brightness", "contrast"}
+    whole = {"flip_horizontal", "flip_vertical", "brightness", "contrast", "tint", "shrink"}
+    assert set(AugmentSettings.model_fields) == whole, "a new one needs its test that the whole photo stays"
 
 
 @pytest.mark.parametrize("name", ["", "resnet", "../settings", "resnet50.toml", "__init__"])

@@ -9,7 +9,7 @@ from bintally.cli.answers import count_fields, json_line, sentence, verdict_fiel
 from bintally.cli.count import JsonOption, LevelOption, ModelOption
 from bintally.cli.exits import BY_DECISION
 from bintally.domain.verdicts import Policy, decide
-from bintally.errors import PhotoError, SettingsError
+from bintally.errors import EmptySourceError, PhotoError, SettingsError
 
 
 def verify(
@@ -38,9 +38,11 @@ def verify(
     from bintally.inference.find import find_model
 
     if not photo.is_file():
-        raise PhotoError(f"{photo}: no such photo")
+        raise EmptySourceError(f"{photo}: no such photo")
     engine = Engine(find_model(model), threads=1)
-    distribution = engine.count(photo.read_bytes(), name=str(photo))
+    ((_, distribution),) = engine.count_files([photo])
+    if isinstance(distribution, PhotoError):
+        raise distribution
     verdict = decide(distribution, expect, policy, known_counts=engine.facts.known_counts)
     if as_json:
         typer.echo(json_line({**count_fields(photo.name, distribution, level), **verdict_fields(verdict)}))

@@ -266,6 +266,8 @@ def read_evaluation(path: Path) -> Evaluation:
 def read_curves(path: Path) -> Curves:
     """Read a run's `curves.csv`: columns epoch, train_loss, train_accuracy, val_loss, val_accuracy.
 
+    From the first epoch with a number that is not finite they are left out: there the run had diverged.
+
     Raises:
         CheckpointError: if it is missing, lacks a column, or holds what is no number.
     """
@@ -278,6 +280,6 @@ def read_curves(path: Path) -> Curves:
         raise CheckpointError(
             f"{path}: expected columns {', '.join(Curves.model_fields)} with a number in every row ({error!r})"
         ) from error
-    if not all(math.isfinite(value) for values in curves.values() for value in values):
-        raise CheckpointError(f"{path}: expected finite numbers; a loss that is not has diverged")
-    return Curves(epoch=epochs, **curves)
+    finite = [all(math.isfinite(value) for value in row) for row in zip(*curves.values(), strict=True)]
+    kept = finite.index(False) if False in finite else len(finite)  # what came after it has diverged
+    return Curves(epoch=epochs[:kept], **{name: values[:kept] for name, values in curves.items()})
