@@ -16,7 +16,7 @@ SURE_OF_MANY = [0.0, 0.0, 0.0, 0.01, 0.99]
 
 VERDICTS = [
     ("it is as expected", SURE_OF_TWO, 2, (), "match", 0),
-    ("fewer than expected", SURE_OF_TWO, 3, (), "short", 10),
+    ("fewer than expected", SURE_OF_TWO, 3, ("--flag-at", "0.95"), "short", 10),
     ("fewer than K", SURE_OF_TWO, 4, (), "short", 10),
     ("fewer than more than K", SURE_OF_TWO, 9, (), "short", 10),
     ("more than expected", SURE_OF_TWO, 1, (), "over", 11),

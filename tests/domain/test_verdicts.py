@@ -42,7 +42,7 @@ expectations = st.integers(0, 20)
     ],
 )
 def test_decide(probabilities: list[float], expected: int, decision: Decision, reason: str):
-    verdict = decide(CountDistribution(probabilities), expected)
+    verdict = decide(CountDistribution(probabilities), expected, Policy(clear_at=0.6, flag_at=0.9))
     assert verdict.decision is decision
     assert reason in verdict.reason
     assert verdict.expected == expected

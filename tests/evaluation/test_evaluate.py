@@ -32,7 +32,7 @@ def manifest(tmp_path_factory):
 def evaluation(manifest):
     """Right about every count but 3, which it takes for 4."""
     estimator = KnowingEstimator(manifest, lambda count: sure_of(4 if count == 3 else count))
-    return evaluate(estimator, manifest, resamples=200)
+    return evaluate(estimator, manifest, resamples=200, policy=Policy(clear_at=0.6, flag_at=0.9))
 
 
 def test_it_holds_what_was_measured_on_what(evaluation, manifest):

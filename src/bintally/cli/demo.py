@@ -16,6 +16,8 @@ _DRAWN_PHOTOS = 2400
 _SOURCE_PHOTOS = 2000
 _SHOWN = 4
 _CHANGES_DRAWN = ["data.side_px=96", "epochs=12"]
+# Few photos, few steps: an average of the weights over fewer of them.
+_CHANGES_FINE = ["optimiser.ema_decay=0.98", "epochs=6"]
 # So few real photos are soon learned by heart: softer labels, more varied photos, smaller steps, more of them.
 _CHANGES_REAL = ["label_softness=0.8", "augment.shrink=0.2", "optimiser.lr=0.001", "epochs=16", "patience=16"]
 _FEW = 1000  # below this, a split may lack a photo of some count
@@ -78,7 +80,7 @@ def _dataset(bucket: str, data: Path, photos: int, *, limit: bool) -> "Manifest"
 def _train(manifest: "Manifest", run: Path, weights: Path | None, *, drawn: bool, seed: int) -> None:
     from bintally.cli.train import choose_settings, train_run
 
-    changes = _CHANGES_DRAWN if drawn else _CHANGES_REAL if weights is None else []
+    changes = _CHANGES_DRAWN if drawn else _CHANGES_REAL if weights is None else _CHANGES_FINE
     shown = "".join(f" --set {change}" for change in changes) + (f" --weights {weights}" if weights else "")
     _step("Train and calibrate", f"bintally train {manifest.root} --recipe {run.name}{shown} --out {run}")
     train_run(manifest, choose_settings(run.name, None, seed=seed, changes=changes), run, weights=weights)

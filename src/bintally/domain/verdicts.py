@@ -25,11 +25,12 @@ class Policy:
 
     Attributes:
         clear_at: P(count = expected) from which a bin is cleared.
-        flag_at: P(fewer) or P(more) from which a bin is called short or over.
+        flag_at: P(fewer) or P(more) from which a bin is called short or over. Where the model is calibrated, a record
+            that is right is flagged with a probability of at most 2 (1 - flag_at): the two tails of its distribution.
     """
 
     clear_at: float = 0.6
-    flag_at: float = 0.9
+    flag_at: float = 0.975
 
     def __post_init__(self) -> None:
         """Refuse thresholds under which two decisions could both hold."""
