@@ -20,13 +20,14 @@ SMALL = [part for change in TINY for part in ("--set", change)]
 def test_a_run_is_trained_and_said(bintally: Bintally, drawn: Manifest, tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ["--recipe", "smallcnn", *SMALL, "--counts", "1-5", "--seed", "7", "--epochs", "1", "--out", out]
-    run = bintally("train", drawn.root, *options, "--no-progress")
+    run = bintally("train", drawn.root, *options, "--licence", "ours alone", "--no-progress")
     assert run.code == 0, run.err
     assert f"{out}: best epoch 1 of 1, validation loss" in run.out
     assert f"Next: bintally evaluate {out} --data {drawn.root}" in run.out
     assert "Lightning" not in run.err + run.out
     facts = load_checkpoint(out).facts
     assert (facts.low, facts.high, facts.open_ended) == (1, 5, False)
+    assert facts.provenance.licence == "ours alone"
     assert (facts.settings.seed, facts.settings.epochs, facts.settings.data.side_px) == (7, 1, 32)
     again = bintally("train", drawn.root, *options, "--no-progress")
     assert again.code == 6

@@ -150,4 +150,6 @@ def test_a_shrunk_photo_is_whole_somewhere_on_grey() -> None:
 
 def test_nothing_is_shrunk_away() -> None:
     for index in range(50):
-        augmented(PHOTO, AugmentSettings(shrink=0.99), seed=(0, 0, index))
+        shrunk = augmented(PHOTO, AugmentSettings(shrink=0.99), seed=(0, 0, index))
+        assert shrunk.shape == PHOTO.shape
+        assert (shrunk != shrunk[0, 0]).any() or (shrunk[0, 0] != 128).any()  # something of the photo is left on grey

@@ -35,6 +35,12 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Start of all random numbers.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes over the photos.")] = None,
     max_steps: Annotated[int, typer.Option(min=-1, help="At most so many optimiser steps; -1: no such limit.")] = -1,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="What the model file says of its use; by default what ABID's photos demand.", show_default=False
+        ),
+    ] = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a model and calibrate it.
@@ -45,7 +51,15 @@ def train(
     run = out or Path("runs") / f"{settings.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     with extra("train", "bintally train"):
         from bintally.data.manifest import read_manifest
-    train_run(read_manifest(data), settings, run, weights=weights, progress=progress, max_steps=max_steps)
+    train_run(
+        read_manifest(data),
+        settings,
+        run,
+        weights=weights,
+        licence=licence,
+        progress=progress,
+        max_steps=max_steps,
+    )
     typer.echo(f"Next: bintally evaluate {run} --data {data}")
 
 
@@ -55,15 +69,24 @@ def train_run(
     run: Path,
     *,
     weights: Path | None = None,
+    licence: str | None = None,
     progress: bool = True,
     max_steps: int = -1,
 ) -> None:
     """Train into `run` and say how it went; see `bintally.training.fit.fit`."""
     with extra("train", "bintally train"):
-        from bintally.training.fit import fit
+        from bintally.training.fit import DEFAULT_LICENCE, fit
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    facts = fit(manifest, settings, run, weights=weights, progress=progress, max_steps=max_steps).facts
+    facts = fit(
+        manifest,
+        settings,
+        run,
+        weights=weights,
+        licence=licence or DEFAULT_LICENCE,
+        progress=progress,
+        max_steps=max_steps,
+    ).facts
     typer.echo(
         f"{run}: best epoch {facts.best_epoch} of {facts.epochs_run}, validation loss {facts.metrics['val_loss']:.4f}, "
         f"accuracy {facts.metrics['val_accuracy']:.1%}, temperature {facts.temperature:.2f}, {facts.seconds:.0f} s"
