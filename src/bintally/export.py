@@ -11,6 +11,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from bintally.data.files import whole_file
 from bintally.errors import ModelError
 from bintally.inference.model_file import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelFacts
 from bintally.models.checkpoint import Checkpoint, CheckpointFacts
@@ -64,9 +65,7 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
         raise ModelError(f"{path}: torch gave no ONNX program")
     model = program.model_proto
     onnx.helper.set_model_props(model, {METADATA_KEY: model_facts(checkpoint.facts).model_dump_json()})
-    part = path.with_name(f".{path.name}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole_file(path) as part:
         onnx.save(model, part)
         difference = parity(network, part, side)
         if difference > TOLERANCE:
@@ -74,9 +73,6 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
                 f"{path}: the model file differs from the checkpoint by {difference:.2g} in probability, "
                 f"more than {TOLERANCE}; not written"
             )
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return difference
 
 

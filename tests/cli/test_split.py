@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from bintally.cli.split import parse_counts, split
+from bintally.cli.split import parse_required_counts, split
 from bintally.data.manifest import SCHEMA, Manifest, read_manifest, write_manifest
 from bintally.errors import BintallyError, ManifestError, SettingsError, SplitError
 
@@ -88,10 +88,10 @@ def test_without_a_dataset_it_says_how_to_make_one(tmp_path: Path) -> None:
     ("text", "counts"), [("1-5", (1, 2, 3, 4, 5)), ("3", (3,)), (" 0, 2-3,2", (0, 2, 3)), ("none", ())]
 )
 def test_counts_are_read(text: str, counts: tuple[int, ...]) -> None:
-    assert parse_counts(text) == counts
+    assert parse_required_counts(text) == counts
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "5-1", "1,,2", "1-2-3", "1-100000000", "1.5"])
 def test_counts_that_cannot_be_meant_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="--require-counts"):
-        parse_counts(text)
+        parse_required_counts(text)

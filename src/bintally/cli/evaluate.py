@@ -84,30 +84,25 @@ def evaluate_runs(
     beside = Path(benchmark).name if benchmark else None
     if beside is not None and beside not in names:
         raise SettingsError(f"--benchmark: expected one of {', '.join(names)}, got {benchmark!r}")
-    done = []
     classes = _task([engine for engine, _ in engines])
     with _progress() as bar:
-        if baselines:
-            for baseline in fit_baselines(manifest, classes, progress=bar("reading photos for the baselines")):
-                evaluation = measure(
-                    baseline,
-                    manifest,
-                    known_counts=classes.known_counts,
-                    max_train_photos=max_train_photos,
-                    progress=_by_split(bar, baseline.name),
-                )
-                done.append(evaluation)
-        for engine, run in engines:
-            curves = run / "curves.csv"
-            evaluation = measure(
-                engine,
+        reading = bar("reading photos for the baselines") if baselines else None
+        fitted = fit_baselines(manifest, classes, progress=reading) if baselines else ()
+        estimators = [
+            *((baseline, classes.known_counts, None) for baseline in fitted),
+            *((engine, engine.facts.known_counts, run / "curves.csv") for engine, run in engines),
+        ]
+        done = [
+            measure(
+                estimator,
                 manifest,
-                known_counts=engine.facts.known_counts,
-                curves=read_curves(curves) if curves.is_file() else None,
+                known_counts=known_counts,
+                curves=read_curves(curves) if curves and curves.is_file() else None,
                 max_train_photos=max_train_photos,
-                progress=_by_split(bar, engine.name),
+                progress=_by_split(bar, estimator.name),
             )
-            done.append(evaluation)
+            for estimator, known_counts, curves in estimators
+        ]
     for evaluation in done:
         write_evaluation(evaluation, out / f"{evaluation.estimator}.json")
     write_figures(done, out / FILE_NAME)

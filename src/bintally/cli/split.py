@@ -38,7 +38,7 @@ def split(
     ] = None,
 ) -> None:
     """Place photos in train, val, calibration and test; siblings together, and none that was placed moves."""
-    required = None if require_counts is None else parse_counts(require_counts)
+    required = None if require_counts is None else parse_required_counts(require_counts)
     with extra("data", "bintally split"):
         from bintally.data import splits
         from bintally.data.manifest import read_manifest, write_manifest
@@ -50,13 +50,13 @@ def split(
         console.print(escape(sentence))
 
 
-def parse_counts(text: str) -> tuple[int, ...]:
+def parse_required_counts(text: str) -> tuple[int, ...]:
     """Counts as a person gives them.
 
     Raises:
         SettingsError: if they cannot be meant.
 
-    >>> parse_counts("1-3"), parse_counts("0,2,4-5"), parse_counts("none")
+    >>> parse_required_counts("1-3"), parse_required_counts("0,2,4-5"), parse_required_counts("none")
     ((1, 2, 3), (0, 2, 4, 5), ())
     """
     if text.strip() == "none":

@@ -16,6 +16,7 @@ import polars as pl
 
 from bintally.data import abid
 from bintally.data.describe import Problem, Row, describe
+from bintally.data.files import whole_file
 from bintally.data.manifest import FILE_NAME, SCHEMA, Flag, Manifest, read_manifest, write_manifest
 from bintally.data.store import LAYOUT, Store
 from bintally.domain.bins import PhotoId
@@ -200,14 +201,9 @@ class _Run:
 
 
 def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(path) as part:
             part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)  # there only if it was not renamed
     except OSError as error:
         raise StoreError(f"{path}: cannot write ({error}). Check the folder and the space that is left") from error
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from bintally.data.files import whole_file
 from bintally.domain.bins import BinItem
 from bintally.errors import ManifestError
 
@@ -208,12 +209,9 @@ def write_manifest(manifest: Manifest) -> Path:
         "salt": manifest.salt,
         "extra": dict(manifest.extra),
     }
-    part = path.with_name(f".{path.name}.part")
     try:
-        manifest.frame.sort("photo_id").write_parquet(part, metadata={_METADATA_KEY: json.dumps(header)})
-        part.replace(path)
+        with whole_file(path) as part:
+            manifest.frame.sort("photo_id").write_parquet(part, metadata={_METADATA_KEY: json.dumps(header)})
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ManifestError(f"{path}: cannot be written ({error}); the manifest before it still stands") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path

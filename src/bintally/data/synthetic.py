@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from bintally.data.drawing import chance, draw_bin
+from bintally.data.files import whole_file
 from bintally.data.stocking import Product, StockedBin, draw_count, pick_or_stow, stock
 from bintally.domain.bins import PhotoId
 from bintally.errors import SettingsError
@@ -240,6 +241,5 @@ def _claim(destination: Path, drawing: Drawing) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_bytes(data)

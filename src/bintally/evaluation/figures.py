@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bintally.data.files import whole_file
 from bintally.evaluation.results import Evaluation
 
 FILE_NAME = "figures.csv"
@@ -24,14 +25,11 @@ COLUMNS = (
 
 def write_figures(evaluations: Sequence[Evaluation], path: Path) -> Path:
     """Write a row for each figure, with its 95 % interval."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for evaluation in evaluations:
             writer.writerows(_rows(evaluation))
-    part.replace(path)
     return path
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from bintally.data.files import whole_file
 from bintally.data.images import decode
 from bintally.data.manifest import Manifest, Split
 from bintally.errors import CheckpointError
@@ -114,10 +115,8 @@ def write_report(
         PhotoError, ManifestError: if a photo to be shown cannot be read.
     """
     page = render_report(evaluations, manifest, benchmark=benchmark, photo_note=photo_note)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(page, encoding="utf-8")
     return path
 
 
@@ -333,12 +332,7 @@ def _mistake(row: Prediction, last_count: int, manifest: Manifest) -> _Mistake:
 
 def _thumbnail(manifest: Manifest, photo_key: str) -> str:
     """The photo as a small JPEG in a data URL."""
-    path = manifest.root / photo_key
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: expected a photo to show in the report, cannot read it ({error})") from error
-    image = Image.fromarray(decode(data, name=photo_key))
+    image = Image.fromarray(decode(manifest.read_photo(photo_key), name=photo_key))
     image.thumbnail((_THUMBNAIL_SIDE_PX, _THUMBNAIL_SIDE_PX))
     small = BytesIO()
     image.save(small, "JPEG", quality=78, optimize=True)

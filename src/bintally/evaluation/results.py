@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from bintally.data.files import whole_file
 from bintally.data.manifest import Split
 from bintally.errors import CheckpointError
 from bintally.evaluation.bootstrap import Figure
@@ -225,10 +226,8 @@ class Evaluation(_Frozen):
 def write_evaluation(evaluation: Evaluation, path: Path) -> Path:
     """Write `evaluation` as JSON, whole or not at all; a folder gets `evaluation.json` in it."""
     target = path / FILE_NAME if path.is_dir() else path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    part.write_text(_to_json(evaluation), encoding="utf-8")
-    part.replace(target)
+    with whole_file(target) as part:
+        part.write_text(_to_json(evaluation), encoding="utf-8")
     return target
 
 

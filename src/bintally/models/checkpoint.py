@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError, mode
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from bintally.data.files import whole_file
 from bintally.domain.classes import CountClasses
 from bintally.errors import CheckpointError
 from bintally.models.network import CountNetwork
@@ -69,14 +70,11 @@ def build_network(settings: RunSettings, classes: CountClasses, *, hub: bool = F
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
     """Write both files into `run`; the facts last, so that a checkpoint with facts is whole."""
-    run.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.network.state_dict().items()}
-    part = run / f".{WEIGHTS_NAME}.part"
-    save_file(state, part)
-    part.replace(run / WEIGHTS_NAME)
-    part = run / f".{FACTS_NAME}.part"
-    part.write_text(checkpoint.facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    part.replace(run / FACTS_NAME)
+    with whole_file(run / WEIGHTS_NAME) as part:
+        save_file(state, part)
+    with whole_file(run / FACTS_NAME) as part:
+        part.write_text(checkpoint.facts.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def read_facts(run: Path) -> CheckpointFacts:

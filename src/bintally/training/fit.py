@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bintally import __version__
+from bintally.data.files import whole_file
 from bintally.data.manifest import Manifest, Split
 from bintally.domain.classes import CountClasses
 from bintally.errors import CheckpointError, ManifestError, SettingsError
@@ -211,7 +212,7 @@ class CurvesWriter(Callback):
         row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         row["seconds"] = round(time.monotonic() - self._started, 1)
         self.rows.append({"epoch": float(trainer.current_epoch + 1), **row})
-        with self._path.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(self._path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, CURVES_COLUMNS)
             writer.writeheader()
             writer.writerows([{**row, "epoch": int(row["epoch"])} for row in self.rows])
