@@ -5,6 +5,7 @@ Always 100 columns and no colours, so that the page does not depend on whose ter
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -25,9 +26,14 @@ What every verb's `--help` says, written by `make docs`; a test checks that it i
 
 def page() -> str:
     """The whole page."""
-    group = typer.main.get_command(app)
-    verbs = group.list_commands(typer.Context(group))  # type: ignore[attr-defined]
-    return "\n".join([HEAD, _section([]), *(_section([verb]) for verb in verbs)])
+    return "\n".join([HEAD, *map(_section, _calls(typer.main.get_command(app)))])
+
+
+def _calls(command: object, *words: str) -> Iterator[list[str]]:
+    """The words that call `command`, and those of every verb below it."""
+    yield list(words)
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from _calls(verb, *words, name)
 
 
 def _section(verb: list[str]) -> str:

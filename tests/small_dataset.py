@@ -1,7 +1,7 @@
 """Tiny datasets and made-up estimators for tests: drawn photos, a real manifest, known answers."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import polars as pl
 from PIL import Image, ImageDraw
 
 from bintally.data.images import decode
-from bintally.data.manifest import SCHEMA, Flag, Manifest, Split, write_manifest
+from bintally.data.manifest import SCHEMA, Flag, Header, Manifest, Split, write_manifest
 
 SPLITS = (Split.TRAIN, Split.TRAIN, Split.TRAIN, Split.VAL, Split.CALIBRATION, Split.TEST, Split.TEST, Split.TEST)
 
@@ -29,7 +29,14 @@ def draw_photo(count: int, seed: int = 0, *, kind: str = "JPEG", side_px: int = 
     return data.getvalue()
 
 
-def make_dataset(root: Path, counts: Sequence[int | None], *, siblings: int = 2, salt: str = "bintally-1") -> Manifest:
+def make_dataset(
+    root: Path,
+    counts: Sequence[int | None],
+    *,
+    siblings: int = 2,
+    salt: str = "bintally-1",
+    extra: Mapping[str, str] | None = None,
+) -> Manifest:
     """A dataset whose photos have these counts (None: unlabelled); each run of `siblings` photos is one group."""
     (root / "bin-images").mkdir(parents=True)
     rows = []
@@ -54,7 +61,8 @@ def make_dataset(root: Path, counts: Sequence[int | None], *, siblings: int = 2,
                 "split": SPLITS[group % len(SPLITS)].value,
             }
         )
-    manifest = Manifest(frame=pl.DataFrame(rows, schema=SCHEMA), root=root, source="tests", salt=salt)
+    header = Header(source="tests", salt=salt, extra=extra or {})
+    manifest = Manifest(frame=pl.DataFrame(rows, schema=SCHEMA), root=root, header=header)
     write_manifest(manifest)
     return manifest
 

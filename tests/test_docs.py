@@ -24,7 +24,6 @@ PAGES += sorted((ROOT / "results").rglob("*.md"))
 WRITTEN_BY_HAND = [page for page in PAGES if page.name != "cli.md"]
 
 COMMAND = typer.main.get_command(app)
-VERBS = {name: COMMAND.get_command(typer.Context(COMMAND), name) for name in COMMAND.list_commands(None)}
 SHELL_WORDS = {"|", "||", "&&", ";", ">", ">>", "<", "2>"}
 
 
@@ -47,23 +46,22 @@ def command_lines(text: str) -> Iterator[list[str]]:
         yield words[start:end]
 
 
-def options_of(verb: str | None) -> set[str]:
-    command = COMMAND if verb is None else VERBS[verb]
+def options_of(command: object) -> set[str]:
     return {"--help"} | {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
 
 
 def fault_of(words: list[str]) -> str | None:
     """What is wrong with a call, in words; None if its verb and its options are real."""
-    verb = next((word for word in words if not word.startswith("-")), None)
-    if verb is not None and verb not in VERBS:
-        return f"{verb!r} is no verb"
-    place = words.index(verb) if verb else len(words)
-    general = options_of(None)
-    for known, given in ((general, words[:place]), (options_of(verb), words[place + 1 :])):
-        for word in given:
-            option = word.partition("=")[0]
-            if re.match(r"-[^\d]", option) and option not in known:
-                return f"{verb if known is not general else 'bintally'} has no option {option}"
+    command, name = COMMAND, "bintally"
+    for word in words:
+        option, verbs = word.partition("=")[0], getattr(command, "commands", {})
+        if re.match(r"-[^\d]", option):
+            if option not in options_of(command):
+                return f"{name} has no option {option}"
+        elif verbs:
+            if word not in verbs:
+                return f"{word!r} is no verb"
+            command, name = verbs[word], word
     return None
 
 
@@ -75,6 +73,9 @@ def test_the_check_of_commands_sees_faults() -> None:
     assert fault_of(calls[1]) == "'nod' is no verb"
     assert fault_of(["count", "a.jpg", "--colour=red"]) == "count has no option --colour"
     assert fault_of(["--loud", "count"]) == "bintally has no option --loud"
+    assert fault_of(["data", "query", "DATA", "SELECT 1", "--csv"]) is None
+    assert fault_of(["data", "ask"]) == "'ask' is no verb"
+    assert fault_of(["data", "show", "DATA", "--csv"]) == "show has no option --csv"
 
 
 @pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=name_of)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 # Everything that is not in the plain install, and that must not be loaded where it is installed.
 TRAINERS = ["torch", "torchvision", "timm", "lightning", "torchmetrics", "safetensors", "onnx", "onnxscript"]
-HEAVY = [*TRAINERS, "tomli_w", "polars", "obstore", "jinja2", "matplotlib", "sklearn", "scipy", "pandas"]
+HEAVY = [*TRAINERS, "tomli_w", "polars", "obstore", "duckdb", "jinja2", "matplotlib", "sklearn", "scipy", "pandas"]
 
 # To load a forbidden package raises what no `except ImportError` catches; to ask whether it is installed, as polars
 # does, is allowed. What is loaded is looked at once more at the end.

@@ -9,6 +9,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bintally.data.manifest import DEFAULT_EXCLUDED
 from bintally.errors import SettingsError
 from bintally.settings import (
     AugmentSettings,
@@ -44,6 +45,7 @@ any_settings = st.builds(
         std=st.tuples(positive, positive, positive),
         counts=st.none() | st.integers(0, 254).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 255))),
         last_count=st.integers(1, 255),
+        excluded_flags=st.lists(st.text(), max_size=3).map(tuple),
     ),
     augment=st.builds(
         AugmentSettings,
@@ -97,6 +99,8 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[data]\nside_px = 16", "data.side_px: "),
         ("[data]\nstd = [0.5, 0.0, 0.5]", "data.std.1: "),
         ("[data]\nmean = [0.5]", "data.mean"),
+        ("[data]\nexcluded_flags = 'dark'", "data.excluded_flags: "),
+        ("[data]\nexcluded_flags = [1]", "data.excluded_flags.0: "),
         ("[data]\ncounts = [5, 1]", "data: .*the lower first"),
         ("[data]\ncounts = [3, 3]", "data: .*the lower first"),
         ("[data]\ncounts = [-1, 3]", "data: .*the lower first"),
@@ -127,6 +131,8 @@ def test_every_fault_is_named_at_once() -> None:
         ("optimiser.name='sgd'", "optimiser.name", "sgd"),
         ("model.pretrained=false", "model.pretrained", False),
         ("data.counts=[1, 5]", "data.counts", (1, 5)),
+        ('data.excluded_flags=["dark", "blurred"]', "data.excluded_flags", ("dark", "blurred")),
+        ("data.excluded_flags=[]", "data.excluded_flags", ()),
         (" seed = 7", "seed", 7),
         ("description=a=b", "description", "a=b"),
     ],
@@ -187,10 +193,11 @@ def test_another_setting_another_hash() -> None:
             RunSettings(),
             RunSettings(seed=1),
             RunSettings(data=DataSettings(counts=(1, 5))),
+            RunSettings(data=DataSettings(excluded_flags=())),
             RunSettings(optimiser=OptimiserSettings(lr=0.002)),
         )
     }
-    assert len(hashes) == 4
+    assert len(hashes) == 5
     assert all(len(digest) == 12 for digest in hashes)
 
 
@@ -200,6 +207,19 @@ def test_the_list_of_keys_is_complete_and_every_key_can_be_set() -> None:
     flat = [f"{a}.{b}" for a, inner in written.items() if isinstance(inner, dict) for b in inner]
     flat += [a for a, value in written.items() if not isinstance(value, dict)]
     assert sorted(keys) == sorted(flat)
+
+
+def test_defaults_are_listed_as_a_file_would_say_them() -> None:
+    listed = {key: default for key, default, _ in RunSettings.list_keys()}
+    settings = [f"{key}={default}" for key, default in listed.items() if default != "none"]
+    assert parse_settings("", name="defaults", overrides=settings) == RunSettings()
+    assert listed["data.excluded_flags"] == '["total-mismatch", "exact-duplicate"]'
+    assert listed["data.counts"] == "none"
+
+
+def test_the_flags_left_out_by_default_are_the_manifests_default() -> None:
+    """Written out in both: settings may not know of datasets."""
+    assert DataSettings().excluded_flags == tuple(flag.value for flag in DEFAULT_EXCLUDED)
 
 
 def test_settings_are_read_from_a_file(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def draw_dataset(folder: Path, photos: int = 120, seed: int = 0) -> Manifest:
     """Drawn bins with up to five items, ingested into `folder/data` and split."""
     draw_bucket(folder / "bucket", photos=photos, seed=seed, max_count=5, width_px=64, height_px=64)
     report = ingest(open_store(str(folder / "bucket")), folder / "data")
-    manifest = split(report.manifest, required_counts=()).manifest
+    manifest = split(read_manifest(report.root), required_counts=()).manifest
     write_manifest(manifest)
     return manifest
 

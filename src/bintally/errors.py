@@ -9,7 +9,8 @@ code lives here: `cli.exits` maps these to exit codes, and a server will map the
     ├── StoreError               a bucket or a folder did not do what was asked
     │   ├── ObjectNotFoundError      the object is not there
     │   ├── StoreAccessError         the store refused: credentials, permission, region
-    │   └── StoreUnavailableError    the store cannot be reached or kept failing
+    │   ├── StoreUnavailableError    the store cannot be reached or kept failing
+    │   └── CannotWriteError         a folder that is full or read-only
     ├── EmptySourceError         there are no photos where photos were expected
     ├── RecordError              a record that is not what ABID's records are
     ├── PhotoError               a photo that cannot be counted
@@ -20,8 +21,11 @@ code lives here: `cli.exits` maps these to exit codes, and a server will map the
     ├── SplitError               photos that cannot be split as asked
     ├── WeightsError             pretrained weights that are missing or do not fit
     ├── CheckpointError          a run or checkpoint that is missing, damaged or does not fit
+    ├── StoppedError             a run that was told to stop, and goes on when it is asked again
     └── ModelError               an exported model that is missing, damaged or of another version
 """
+
+import signal
 
 
 class BintallyError(Exception):
@@ -57,6 +61,10 @@ class StoreAccessError(StoreError):
 
 class StoreUnavailableError(StoreError):
     """The store cannot be reached, or kept failing after retries."""
+
+
+class CannotWriteError(StoreError):
+    """A folder cannot be written: full, read-only, or not a folder."""
 
 
 class EmptySourceError(BintallyError):
@@ -97,6 +105,17 @@ class WeightsError(BintallyError):
 
 class CheckpointError(BintallyError):
     """A run or checkpoint that is missing, damaged or does not fit what was asked of it."""
+
+
+class StoppedError(BintallyError):
+    """A run that was told to stop, and goes on when it is asked again."""
+
+    signum = int(signal.SIGTERM)
+
+    def __init__(self, message: str, *, signum: int = signum) -> None:
+        """Say which signal told it."""
+        super().__init__(message)
+        self.signum = signum
 
 
 class ModelError(BintallyError):

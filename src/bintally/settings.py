@@ -5,6 +5,7 @@ a recipe only says where it differs, and reads as what makes it that recipe.
 """
 
 import hashlib
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -40,6 +41,11 @@ class DataSettings(_Section):
     counts: tuple[int, int] | None = Field(None, description="only photos with these counts; none: every count")
     last_count: Annotated[int, Field(ge=1, le=_MOST)] = Field(
         20, description="K: the last class is K or more; lowered to the largest count in training"
+    )
+    excluded_flags: tuple[str, ...] = Field(
+        ("total-mismatch", "exact-duplicate"),
+        description="photos with one of these flags are kept out of train, val and calibration, never out of test; "
+        "those that cannot be decoded are never used",
     )
 
     @model_validator(mode="after")
@@ -105,10 +111,21 @@ class RunSettings(_Section):
         for name, field in cls.model_fields.items():
             if isinstance(field.default, _Section):
                 inner = type(field.default).model_fields
-                rows += [(f"{name}.{key}", str(each.default), each.description or "") for key, each in inner.items()]
+                rows += [(f"{name}.{key}", _shown(each.default), each.description or "") for key, each in inner.items()]
             else:
-                rows.append((name, str(field.default), field.description or ""))
+                rows.append((name, _shown(field.default), field.description or ""))
         return rows
+
+
+def _shown(value: object) -> str:
+    """A default as a settings file would say it, strings without their quotes.
+
+    >>> _shown(("dark", "blurred")), _shown(True), _shown("adam"), _shown(None)
+    ('["dark", "blurred"]', 'true', 'adam', 'none')
+    """
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def parse_settings(text: str, *, name: str, overrides: Iterable[str] = ()) -> RunSettings:

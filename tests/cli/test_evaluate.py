@@ -3,14 +3,18 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
+import polars as pl
 import pytest
 from tests.cli.runner import Bintally
 from tests.fixed_model import write_fixed_model
+from tests.tiny_run import copy_dataset
 
 from bintally.cli.evaluate import _task, load_engine
-from bintally.data.manifest import Manifest
+from bintally.data.manifest import Manifest, Split, write_manifest
 from bintally.errors import BintallyError, CheckpointError, ModelError
 from bintally.inference.engine import Engine
 from bintally.inference.model_file import METADATA_KEY
@@ -41,6 +45,58 @@ def test_without_baselines_into_the_runs_folder(
     done = bintally("evaluate", run, "--data", drawn.root, "--no-baselines")
     assert done.code == 0, done.err
     assert {path.name for path in (run / "evaluation").iterdir()} == {"report.html", "figures.csv", "tiny.json"}
+
+
+def named(model: Path, folder: Path, name: str, *excluded: str) -> Path:
+    """The same model under another name, of a run that left out photos with these flags."""
+    path = Path(shutil.copy(model, folder / f"{name}.onnx"))
+    proto = onnx.load(path)
+    facts = Engine(path).facts
+    provenance = facts.provenance.model_copy(update={"excluded_flags": excluded})
+    changed = facts.model_copy(update={"name": name, "provenance": provenance})
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, {METADATA_KEY: changed.model_dump_json()})
+    onnx.save(proto, path)
+    return path
+
+
+def test_all_are_measured_without_what_any_left_out(
+    bintally: Bintally, drawn: Manifest, tiny_run: Path, tmp_path: Path
+) -> None:
+    made = copy_dataset(drawn, tmp_path / "data")
+    dark, blurred = (made.usable(split)["photo_id"][0] for split in (Split.TRAIN, Split.VAL))
+    flags = pl.when(pl.col("photo_id") == dark).then(pl.lit(["dark"])).when(pl.col("photo_id") == blurred)
+    frame = made.frame.with_columns(flags=flags.then(pl.lit(["blurred"])).otherwise("flags"))
+    write_manifest(replace(made, frame=frame))
+    model, out = tiny_run / "model.onnx", tmp_path / "out"
+    one, two = named(model, tmp_path, "one", "dark"), named(model, tmp_path, "two", "blurred", "dark")
+    done = bintally("evaluate", one, two, "--data", made.root, "--out", out)
+    assert done.code == 0, done.err
+    assert "Different flags kept photos out of these runs (one: dark; two: blurred, dark)" in done.out
+    for name in ("one", "two", *BASELINES):
+        found = json.loads((out / f"{name}.json").read_text())
+        photos = [split["photos"] for split in found["splits"]]
+        wanted = [made.usable(split).height for split in (Split.TRAIN, Split.VAL, Split.TEST)]
+        assert photos == [wanted[0] - 1, wanted[1] - 1, wanted[2]]
+        assert found["provenance"]["excluded_flags"] == ["dark", "blurred"]
+    alone = bintally("evaluate", two, "--data", made.root, "--out", out, "--no-baselines")
+    assert alone.code == 0
+    assert "Different flags" not in alone.out
+
+
+def test_photos_prepared_at_another_side_are_refused(
+    bintally: Bintally, drawn: Manifest, tiny_run: Path, tmp_path: Path
+) -> None:
+    made = copy_dataset(drawn, tmp_path / "data")
+    for side_px, code in ((64, 5), (32, 0)):
+        note = {"side_px": side_px, "format": "png", "quality": None, "resize": "squash-bicubic", "hash": "0" * 12}
+        write_manifest(replace(made, header=replace(made.header, extra={"prepared": json.dumps(note)})))
+        run = bintally("evaluate", tiny_run, "--data", made.root, "--out", tmp_path / "out", "--no-baselines")
+        assert run.code == code, run.err
+        if code:
+            assert f"prepared at 64 px, but {tiny_run} sees 32 px" in run.err
+            assert "--set" not in run.err
+            assert not (tmp_path / "out").exists()
 
 
 def test_two_of_one_name_are_refused(bintally: Bintally, drawn: Manifest, tiny_run: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def ids(dest: Path) -> list[str]:
 def test_everything_by_default(bucket: Path, tmp_path: Path) -> None:
     result = run(bucket, tmp_path / "dest")
     assert result.exit_code == 0
-    assert "4 photos ingested, 4 of them new; 4 in all, 4 with a count" in result.stdout
+    assert "4 photos fetched, 4 of them new; 4 in all, 4 with a count" in result.stdout
     assert f"Next: bintally split {tmp_path / 'dest'}" in result.stdout
     assert ids(tmp_path / "dest") == ["00001", "00002", "01012", "1012"]
 
@@ -60,7 +60,7 @@ def test_everything_by_default(bucket: Path, tmp_path: Path) -> None:
         (["--range", "00001-00010"], ["00001", "00002"]),
         (["--range", "1-1200", "--key", "00002"], ["00002", "1012"]),
         (["--limit", "2"], ["00001", "00002"]),
-        (["--concurrency", "1", "--anonymous", "--limit", "1"], ["00001"]),
+        (["--concurrency", "1", "--rate", "9", "--anonymous", "--limit", "1"], ["00001"]),
     ],
 )
 def test_options_select(bucket: Path, tmp_path: Path, options: list[str], keys: list[str]) -> None:
@@ -74,7 +74,7 @@ def test_a_list_selects_and_what_is_missing_is_named(bucket: Path, tmp_path: Pat
     (tmp_path / "list.json").write_text(json.dumps(listing))
     result = run(bucket, tmp_path / "dest", "--list", tmp_path / "list.json")
     assert ids(tmp_path / "dest") == ["00002", "1012"]
-    assert "7 of 9 not in the source: 20, 21, 22, 23, 24, ..." in result.stdout
+    assert "7 asked for are not in the source: 20, 21, 22, 23, 24, ..." in result.stdout
 
 
 def test_problems_are_counted_and_told(bucket: Path, tmp_path: Path) -> None:

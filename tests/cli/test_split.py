@@ -1,6 +1,7 @@
 """`bintally split`, from its options to its table."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from bintally.cli.split import parse_required_counts, split
-from bintally.data.manifest import SCHEMA, Manifest, read_manifest, write_manifest
+from bintally.data.manifest import SCHEMA, Header, Manifest, read_manifest, write_manifest
 from bintally.errors import BintallyError, ManifestError, SettingsError, SplitError
 
 app = typer.Typer()
@@ -30,20 +31,24 @@ def data(tmp_path: Path) -> Path:
     rows = [
         {
             "photo_id": f"{number:05d}",
+            "photo_key": f"bin-images/{number:05d}.jpg",
+            "sha256": "0" * 64,
+            "size_bytes": 1,
             "count": None if number == 1800 else number % 12 + 1,
             "items": [{"sku": f"SKU-{number // 2}", "quantity": 1}],
             "flags": [],
         }
         for number in range(1, 1801)
     ]
-    write_manifest(Manifest(frame=pl.DataFrame(rows, schema=SCHEMA), root=tmp_path, source="memory://bins"))
+    frame, header = pl.DataFrame(rows, schema=SCHEMA), Header(source="memory://bins")
+    write_manifest(Manifest(frame=frame, root=tmp_path, header=header))
     return tmp_path
 
 
 def cells(stdout: str, first: str) -> list[int]:
     """The numbers in the table's row that begins with `first`."""
     row = next(line for line in stdout.splitlines() if re.match(rf"\W*{re.escape(first)}\W", line))
-    return [int(cell) for cell in re.findall(r"\d+", row.replace(first, "", 1))]
+    return [int(cell.replace(",", "")) for cell in re.findall(r"[\d,]+", row.replace(first, "", 1))]
 
 
 def test_splits_are_written_and_told(data: Path) -> None:
@@ -61,6 +66,20 @@ def test_splits_are_written_and_told(data: Path) -> None:
     assert "1798 of 1800 photos have a sibling; 901 groups" in result.stdout
     assert re.search(r"Split by photo instead, \d+ of \d+ test photos \(\d+%\)", result.stdout)
     assert f"Split {made.split_hash}, salt 'bintally-1'." in result.stdout
+    assert "could not be fetched" not in result.stdout
+
+
+def test_photos_that_could_not_be_fetched_are_told(data: Path) -> None:
+    made = read_manifest(data)
+    rows = made.frame.to_dicts()
+    for row in rows[:3]:
+        row |= {"sha256": None, "size_bytes": None, "flags": ["not-fetched"]}
+    write_manifest(replace(made, frame=pl.DataFrame(rows, schema=SCHEMA)))
+    stdout = run(data).stdout
+    assert cells(stdout, "all")[-1] == 1797
+    assert "of 1797 photos have a sibling" in stdout
+    assert "3 photos could not be fetched and are in no split. Ingest again, then split again" in stdout
+    assert read_manifest(data).frame["split"].null_count() == 3
 
 
 def test_another_salt_is_told_loudly(data: Path) -> None:

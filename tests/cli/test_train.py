@@ -1,16 +1,18 @@
 """`bintally train`: options to settings, and what it says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import timm
 from safetensors.torch import save_file
 from tests.cli.runner import Bintally
-from tests.tiny_run import TINY
+from tests.tiny_run import TINY, copy_dataset
 
 from bintally.cli.train import choose_settings
-from bintally.data.manifest import Manifest
+from bintally.data.manifest import SCHEMA, Manifest, Split, write_manifest
 from bintally.errors import SettingsError
 from bintally.models.checkpoint import load_checkpoint
 
@@ -57,6 +59,8 @@ def test_the_benchmark_takes_two_steps_from_a_weights_file(bintally: Bintally, d
         (["--recipe", "resnet9"], 2, "no recipe is called 'resnet9'"),
         (["--config", "nowhere.toml"], 2, "nowhere.toml: cannot be read"),
         (["--recipe", "smallcnn", "--set", "optimiser.rate=1"], 2, "optimiser.rate"),
+        (["--recipe", "smallcnn", "--set", "data.excluded_flags=['dim']"], 2, "'dim': there is no such flag"),
+        (["--recipe", "smallcnn", "--set", "data.excluded_flags=dark"], 2, "data.excluded_flags"),
         (["--recipe", "smallcnn", "--counts", "5-1"], 2, "such as 1-5"),
         (["--recipe", "smallcnn", "--counts", "1-9"], 5, "no training photo has [6, 7, 8, 9] items"),
         (["--recipe", "smallcnn", "--weights", "x.pth"], 2, "trains from nothing"),
@@ -75,6 +79,61 @@ def test_what_cannot_be_meant_is_a_sentence_and_leaves_nothing(
     assert run.out == ""
     assert len(run.err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def spoilt(drawn: Manifest, root: Path, **extra: str) -> Manifest:
+    """A copy of which three training photos are dark, one of them contradicting itself, and one is truncated."""
+    made = copy_dataset(drawn, root)
+    first, second, third, fourth, *_ = made.usable(Split.TRAIN)["photo_id"]
+    flags = {first: ["dark"], second: ["dark"], third: ["total-mismatch", "dark"], fourth: ["truncated"]}
+    rows = [{**row, "flags": flags.get(row["photo_id"], row["flags"])} for row in made.frame.to_dicts()]
+    header = replace(made.header, extra={**made.header.extra, **extra})
+    changed = replace(made, frame=pl.DataFrame(rows, schema=SCHEMA), header=header)
+    write_manifest(changed)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("['dark', 'blurred']", "1 truncated, 3 dark, 0 blurred"),
+        ("['total-mismatch']", "1 truncated, 1 total-mismatch"),
+        ("[]", "1 truncated"),
+    ],
+)
+def test_it_says_how_many_photos_each_flag_keeps_out(
+    flags: str, said: str, bintally: Bintally, drawn: Manifest, tmp_path: Path
+) -> None:
+    data = spoilt(drawn, tmp_path / "data")
+    options = ["--recipe", "smallcnn", *SMALL, "--max-steps", "1", "--out", tmp_path / "run", "--no-progress"]
+    run = bintally("train", data.root, *options, "--set", f"data.excluded_flags={flags}")
+    assert run.code == 0, run.err
+    assert f"Kept out of train, val and calibration: {said}\n" in run.out
+
+
+@pytest.mark.parametrize("audited", [True, False])
+def test_a_dataset_that_was_never_audited_is_said_to_be(
+    audited: bool, bintally: Bintally, drawn: Manifest, tmp_path: Path
+) -> None:
+    data = spoilt(drawn, tmp_path / "data", **({"audit": "{}"} if audited else {}))
+    options = ["--recipe", "smallcnn", *SMALL, "--max-steps", "1", "--out", tmp_path / "run", "--no-progress"]
+    run = bintally("train", data.root, *options)
+    assert run.code == 0, run.err
+    lines = [line for line in run.out.splitlines() if "audit" in line]
+    assert len(lines) == (not audited)
+    assert all(f"bintally audit {data.root}" in line for line in lines)
+
+
+def test_a_dataset_prepared_at_another_side_is_5(bintally: Bintally, drawn: Manifest, tmp_path: Path) -> None:
+    note = {"side_px": 64, "format": "jpeg", "quality": 95, "resize": "squash-bicubic", "hash": "0123456789ab"}
+    data = spoilt(drawn, tmp_path / "data", prepared=json.dumps(note))
+    options = ["--recipe", "smallcnn", "--max-steps", "1", "--out", tmp_path / "run", "--no-progress"]
+    run = bintally("train", data.root, *options)
+    assert (run.code, run.out) == (5, "")
+    assert "prepared at 64 px, but recipe 'smallcnn' sees 128 px" in run.err
+    assert "--set data.side_px=64" in run.err
+    assert bintally("train", data.root, *options, "--set", "data.side_px=64").code == 0
+    assert load_checkpoint(tmp_path / "run").facts.provenance.prepared == "0123456789ab"
 
 
 def test_no_dataset_is_5(bintally: Bintally, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bintally.data.describe import describe
-from bintally.data.manifest import SCHEMA, Flag
+from bintally.data.manifest import SCHEMA, Flag, validate
 from bintally.domain.bins import PhotoId
 
 ID = PhotoId("01012")
@@ -36,6 +36,8 @@ def test_a_good_photo_is_measured_and_not_flagged() -> None:
     assert problem is None
     assert (row["photo_id"], row["photo_key"]) == ("01012", "bin-images/01012.jpg")
     assert (row["sha256"], row["size_bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert row["record_sha256"] == hashlib.sha256(GOOD_RECORD).hexdigest()
+    assert row["original_sha256"] is None
     assert (row["width_px"], row["height_px"], row["count"]) == (6, 4, 2)
     assert (row["flags"], row["problem"], row["group"], row["split"]) == ([], None, None, None)
 
@@ -75,6 +77,7 @@ def test_what_is_wrong_is_flagged_and_said(
     assert (problem.photo_id, problem.flags, problem.text) == (ID, tuple(flags), row["problem"])
     assert row["flags"] == [flag.value for flag in flags]
     assert row["count"] == count
+    assert (row["record_sha256"] is None) == (record is None)
     assert said in problem.text
     assert (row["width_px"] is None) == (Flag.BAD_PHOTO in flags)
 
@@ -89,4 +92,6 @@ def test_a_decompression_bomb_is_a_bad_photo_and_no_warning() -> None:
 
 def test_a_row_fits_the_manifest() -> None:
     rows = [describe(ID, *case)[0] for case in ((photo(form="PNG"), GOOD_RECORD), (b"", None))]
-    assert pl.DataFrame(rows, schema=SCHEMA, orient="row").schema == SCHEMA
+    frame = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    validate(frame.with_columns(pl.Series("photo_id", ["1", "2"])), "rows")
+    assert all(list(row) == SCHEMA.names() for row in rows)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from bintally.data.images import PhotoLimits, decode, dimensions, resize
+from bintally.data.images import PhotoFormat, PhotoLimits, decode, dimensions, resize
+from bintally.data.images import encode as encode_pixels
 from bintally.errors import BrokenPhotoError, NotAPhotoError, PhotoError, PhotoTooLargeError
 
 ORIENTATION = 0x0112
@@ -362,3 +363,22 @@ def test_resize_to_its_own_size_changes_nothing():
 def test_resize_refuses_what_is_no_photo_or_size(photo: np.ndarray, side_px: int):
     with pytest.raises(ValueError, match="expected"):
         resize(photo, side_px)
+
+
+# Encoding
+
+
+def test_a_png_holds_the_very_pixels():
+    np.testing.assert_array_equal(decode(encode_pixels(gradient(), PhotoFormat.PNG, quality=1)), gradient())
+
+
+def test_a_jpeg_keeps_the_colour_of_every_pixel():
+    data = encode_pixels(gradient(96, 160), PhotoFormat.JPEG, quality=95)
+    assert np.abs(decode(data).astype(int) - gradient(96, 160)).mean() < 1.5
+    assert JpegImagePlugin.get_sampling(Image.open(BytesIO(data))) == 0  # 4:4:4
+
+
+def test_quality_decides_how_large_a_jpeg_is():
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sizes = [len(encode_pixels(noise, PhotoFormat.JPEG, quality=quality)) for quality in (10, 50, 75, 95)]
+    assert sizes == sorted(set(sizes))

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bintally.data import splits
-from bintally.data.manifest import SCHEMA, Flag, Manifest, Split, read_manifest, write_manifest
+from bintally.data.manifest import SCHEMA, Flag, Header, Manifest, Split, read_manifest, write_manifest
 from bintally.data.splits import DEFAULT_SALT, SHARES, chains, fraction, name_groups, split, split_at, split_of
 from bintally.domain.bins import PhotoId
 from bintally.errors import SplitError
@@ -36,14 +37,14 @@ def manifest(bins: Bins, *, counts: Mapping[str, int | None] | None = None, flag
         for key, products in bins.items()
     ]
     frame = pl.DataFrame(rows, schema=SCHEMA).sort("photo_id")
-    return Manifest(frame=frame, root=Path("data"), source="memory://bins")
+    return Manifest(frame=frame, root=Path("data"), header=Header(source="memory://bins"))
 
 
 def grown(before: Manifest, bins: Bins) -> Manifest:
     """As ingest leaves it when photos are added: the new rows have neither group nor split."""
     more = manifest({key: products for key, products in bins.items() if key not in set(before.frame["photo_id"])})
     frame = pl.concat([before.frame, more.frame]).sort("photo_id")
-    return Manifest(frame=frame, root=before.root, source=before.source, salt=before.salt)
+    return replace(before, frame=frame)
 
 
 def done(made: Manifest, salt: str | None = None) -> Manifest:
@@ -262,7 +263,7 @@ def test_an_empty_salt_is_refused() -> None:
 
 def test_splits_outlive_the_disk(tmp_path: Path) -> None:
     made = done(manifest(MANY))
-    write_manifest(Manifest(frame=made.frame, root=tmp_path, source=made.source, salt=made.salt))
+    write_manifest(replace(made, root=tmp_path))
     assert read_manifest(tmp_path).split_hash == made.split_hash
 
 
@@ -301,12 +302,17 @@ def test_a_split_without_a_required_count_is_refused(missing: Split) -> None:
     assert split_counts(counts, ()).table[4][missing] == 0
 
 
-@pytest.mark.parametrize("flag", [Flag.BAD_PHOTO, Flag.TOTAL_MISMATCH])
-def test_a_photo_that_is_never_used_is_not_enough(flag: Flag) -> None:
+@pytest.mark.parametrize("flag", [Flag.BAD_PHOTO, Flag.TRUNCATED, Flag.TOTAL_MISMATCH, Flag.EXACT_DUPLICATE])
+def test_a_photo_that_is_not_used_is_not_enough(flag: Flag) -> None:
     counts = one_of_each(1)
     in_val = next(key for key in counts if split_of(key, DEFAULT_SALT) is Split.VAL)
     with pytest.raises(SplitError, match="count 1 to split: 3 groups, none in val"):
         split_counts(counts, None, **{f"n{in_val}": flag})
+
+
+def test_a_photo_with_another_flag_is_enough() -> None:
+    counts = one_of_each(1)
+    assert split_counts(counts, None, **{f"n{key}": Flag.DARK for key in counts}).groups == 4
 
 
 def test_only_counts_of_one_to_five_that_occur_are_required_by_default() -> None:
@@ -316,6 +322,58 @@ def test_only_counts_of_one_to_five_that_occur_are_required_by_default() -> None
 def test_a_count_that_is_asked_for_must_occur() -> None:
     with pytest.raises(SplitError, match="count 7 to split: 0 groups, none in train, val, calibration, test"):
         split_counts(one_of_each(5), (5, 7))
+
+
+# --- photos that could not be had --------------------------------------------------------------------------------
+
+
+def without_photos(made: Manifest, *keys: str) -> Manifest:
+    """As ingest leaves it when the source refused those photos."""
+    gone = pl.col("photo_id").is_in(keys)
+    frame = made.frame.with_columns(
+        sha256=pl.when(~gone).then("sha256"),
+        size_bytes=pl.when(~gone).then("size_bytes"),
+        flags=pl.when(gone).then(pl.lit([Flag.NOT_FETCHED.value])).otherwise("flags"),
+    )
+    return replace(made, frame=frame)
+
+
+def with_photos(made: Manifest, bins: Bins) -> Manifest:
+    """As ingest leaves it when they could be had after all."""
+    places = made.frame.select("photo_id", "group", "split")
+    fetched = manifest(bins).frame.drop("group", "split")
+    return replace(made, frame=fetched.join(places, on="photo_id", maintain_order="left").select(*SCHEMA))
+
+
+def test_a_photo_that_was_not_fetched_is_in_no_split_and_joins_nobody() -> None:
+    bins = {"00001": "A", "00003": "AB", "00006": "B", "00009": ""}
+    report = split(without_photos(manifest(bins), "00003"), required_counts=())
+    group, where = column(report.manifest, "group"), column(report.manifest, "split")
+    assert (group["00003"], where["00003"]) == (None, None)
+    assert group == {"00001": "00001", "00003": None, "00006": "00006", "00009": "00009"}
+    assert (report.not_fetched, report.groups, report.photos_with_sibling) == (1, 3, 0)
+    assert sum(sum(row.values()) for row in [*report.table.values(), report.unlabelled]) == 3
+    assert report.random_test <= 3
+    assert split(manifest(bins), required_counts=()).not_fetched == 0
+
+
+def test_a_photo_that_comes_later_is_placed_and_moves_none() -> None:
+    bins = {"00001": "A", "00002": "A", "00005": ""}
+    before = done(without_photos(manifest(bins), "00001"))
+    after = done(with_photos(before, bins))
+    assert column(after, "group") == {"00001": "00002", "00002": "00002", "00005": "00005"}
+    assert column(before, "split").items() - {("00001", None)} <= column(after, "split").items()
+
+
+@pytest.mark.parametrize(("salt", "stays"), [(None, True), ("another", False)])
+def test_a_photo_that_was_placed_and_is_gone_stays_until_all_are_placed_anew(salt: str | None, stays: bool) -> None:
+    """As in a dataset prepared from this one, where a photo could not be read: its split hash is the same."""
+    before = done(manifest({"00001": "A", "00002": "A", "00005": ""}))
+    report = split(without_photos(before, "00001"), salt, required_counts=())
+    assert (column(report.manifest, "group")["00001"] == "00001") == stays
+    assert (report.manifest.split_hash == before.split_hash) == stays
+    assert report.not_fetched == (not stays)
+    assert column(report.manifest, "group")["00002"] == ("00001" if stays else "00002")
 
 
 # --- what it spares ----------------------------------------------------------------------------------------------

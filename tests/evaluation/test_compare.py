@@ -1,7 +1,7 @@
 import pytest
 from tests.small_dataset import KnowingEstimator, make_dataset, sure_of
 
-from bintally.data.manifest import Manifest, Split
+from bintally.data.manifest import Header, Manifest, Split
 from bintally.errors import CheckpointError
 from bintally.evaluation.compare import COMPARED_METRICS, COMPARED_SCOPES, check_comparable, compare
 from bintally.evaluation.evaluate import evaluate
@@ -86,6 +86,6 @@ def test_what_does_not_compare_is_refused(manifest, good, tmp_path):
         compare(measured(relabelled, "other", sure_of), good)
     swap = {"train": "test", "test": "train"}
     frame = manifest.frame.with_columns(split=manifest.frame["split"].replace(swap))
-    resplit = Manifest(frame=frame, root=manifest.root, source="tests", salt="other")
+    resplit = Manifest(frame=frame, root=manifest.root, header=Header(source="tests", salt="other"))
     with pytest.raises(CheckpointError, match="split_hash"):
         compare(measured(resplit, "resplit", sure_of), good)

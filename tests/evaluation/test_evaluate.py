@@ -1,14 +1,16 @@
+import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 from tests.small_dataset import KnowingEstimator, make_dataset, sure_of
 
-from bintally.data.manifest import Flag, Manifest, Split
+from bintally.data.manifest import Flag, Split
 from bintally.domain.verdicts import Policy
-from bintally.errors import CheckpointError, ManifestError
+from bintally.errors import CheckpointError, ManifestError, SettingsError
 from bintally.evaluation.evaluate import evaluate
 from bintally.evaluation.metrics import MetricName, ScopeName
 from bintally.evaluation.results import (
@@ -166,12 +168,41 @@ def test_unlabelled_photos_and_bad_photos_are_in_no_figure(tmp_path):
     manifest = make_dataset(tmp_path / "bins", [None if i % 5 == 0 else i % 4 for i in range(48)])
     bad = manifest.usable(Split.TEST)["photo_id"][0]
     flags = pl.when(pl.col("photo_id") == bad).then(pl.lit([Flag.BAD_PHOTO.value])).otherwise(pl.col("flags"))
-    manifest = Manifest(
-        frame=manifest.frame.with_columns(flags=flags), root=manifest.root, source="tests", salt=manifest.salt
-    )
+    manifest = replace(manifest, frame=manifest.frame.with_columns(flags=flags))
     result = evaluate(KnowingEstimator(manifest, sure_of), manifest, splits=[Split.TEST], resamples=10)
     known = manifest.frame.filter(pl.col("split") == "test", pl.col("count").is_not_null(), pl.col("photo_id") != bad)
     assert [row.photo_id for row in result.predictions] == known["photo_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("excluded", "left_out"),
+    [(["dark"], (True, True, False)), ([], (False, False, False))],
+    ids=["excluded", "not excluded"],
+)
+def test_excluded_flags_keep_photos_out_of_all_but_test(tmp_path, excluded, left_out):
+    manifest = make_dataset(tmp_path / "bins", [i % 4 for i in range(96)])
+    splits = [Split.TRAIN, Split.VAL, Split.TEST]
+    dark = [manifest.usable(split)["photo_id"][0] for split in splits]
+    flags = pl.when(pl.col("photo_id").is_in(dark)).then(pl.lit(["dark"])).otherwise("flags")
+    changed = replace(manifest, frame=manifest.frame.with_columns(flags=flags))
+    result = evaluate(KnowingEstimator(manifest, sure_of), changed, splits=splits, resamples=10, excluded=excluded)
+    fewer = tuple(result.split(split).photos < manifest.usable(split).height for split in splits)
+    assert fewer == left_out
+    assert result.provenance.excluded_flags == tuple(excluded)
+    assert Evaluation.model_validate_json(result.model_dump_json()) == result
+
+
+def test_an_unknown_flag_is_refused_before_a_photo_is_read(manifest):
+    estimator = KnowingEstimator(manifest, sure_of)
+    with pytest.raises(SettingsError, match="'dim'"):
+        evaluate(estimator, manifest, excluded=["dim"])
+    assert estimator.batch_sizes == []
+
+
+def test_evaluations_from_before_recipes_said_so_left_out_contradictions_only(evaluation):
+    old = json.loads(evaluation.model_dump_json())
+    del old["provenance"]["excluded_flags"]
+    assert Evaluation.model_validate(old).provenance.excluded_flags == ("total-mismatch",)
 
 
 def test_a_photo_that_cannot_be_read_is_named_and_the_rest_is_measured(tmp_path, caplog):

@@ -98,7 +98,7 @@ def test_figures_are_those_of_the_json(page, evaluations, tmp_path):
 
 
 def test_where_the_figures_come_from_stands_on_the_page(page, manifest):
-    for fact in (manifest.split_hash, manifest.content_hash, manifest.source, manifest.salt, "CC BY-NC-SA"):
+    for fact in (manifest.split_hash, manifest.content_hash, manifest.header.source, manifest.salt, "CC BY-NC-SA"):
         assert fact in page
 
 

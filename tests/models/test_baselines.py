@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
+import polars as pl
 import pytest
 from tests.estimator_contract import EstimatorContract
 from tests.small_dataset import draw_photo, make_dataset
 
 from bintally.data.manifest import Split
 from bintally.domain.classes import CountClasses
-from bintally.errors import ManifestError, PhotoError, SplitError
+from bintally.errors import ManifestError, PhotoError, SettingsError, SplitError
 from bintally.evaluation.evaluate import evaluate
 from bintally.evaluation.metrics import MetricName, ScopeName
 from bintally.models.baselines import CuesBaseline, MajorityBaseline, PriorBaseline, cues, fit_baselines
@@ -134,6 +137,22 @@ def test_fitting_to_a_manifest_reads_the_training_split_only(tmp_path):
     labels = train["count"].to_list()
     assert [e.name for e in (majority, prior, cues_baseline)] == ["majority", "prior", "cues"]
     np.testing.assert_array_equal(row(prior), row(PriorBaseline.fit(labels, EVERY)))
+
+
+def test_photos_with_an_excluded_flag_are_not_learned_from(tmp_path):
+    manifest = make_dataset(tmp_path / "bins", [count % 9 for count in range(96)])
+    many = pl.col("count") > 4
+    flags = pl.when(many).then(pl.lit(["dark"])).otherwise("flags")
+    manifest = replace(manifest, frame=manifest.frame.with_columns(flags=flags))
+    for key in manifest.frame.filter(many)["photo_key"]:
+        (manifest.root / key).unlink()
+    labels = manifest.usable(Split.TRAIN, ["dark"])["count"].to_list()
+    _, prior, _ = fit_baselines(manifest, EVERY, excluded=["dark"])
+    np.testing.assert_array_equal(row(prior), row(PriorBaseline.fit(labels, EVERY)))
+    with pytest.raises(ManifestError, match="cannot be read"):
+        fit_baselines(manifest, EVERY)
+    with pytest.raises(SettingsError, match="'dim'"):
+        fit_baselines(manifest, EVERY, excluded=["dim"])
 
 
 def test_a_broken_training_photo_is_named_and_left_out_and_a_missing_one_is_an_error(tmp_path, caplog):

@@ -1,5 +1,8 @@
 """Rows to batches: which photos, in which order, changed how."""
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from tests.tiny_run import tiny_settings
 from bintally.data.manifest import Manifest, Split
 from bintally.domain.classes import CountClasses
 from bintally.errors import ManifestError, PhotoError
-from bintally.models.dataset import EpochSampler, PhotoDataset, loader
+from bintally.models.dataset import EpochSampler, PhotoDataset, Share, loader
 from bintally.models.preprocess import augmented, served
 from bintally.settings import AugmentSettings
 
@@ -154,3 +157,60 @@ def test_batches_come_in_order(manifest: Manifest) -> None:
     data = dataset(manifest, split=Split.TEST)
     labels = torch.cat([labels for _, labels in loader(data, tiny_settings(), shuffle=False)])
     assert torch.equal(labels, data.labels)
+
+
+@pytest.mark.parametrize(("photos", "ranks", "each"), [(50, 2, 25), (50, 3, 16), (2, 3, 0)])
+def test_processes_share_an_epoch_evenly_and_no_photo_twice(photos: int, ranks: int, each: int) -> None:
+    samplers = [
+        EpochSampler(photos, seed=0, shuffle=True, share=Share(rank=rank, ranks=ranks)) for rank in range(ranks)
+    ]
+    for epoch in (0, 1):
+        shares = [places(sampler, epoch) for sampler in samplers]
+        assert [len(share) for share in shares] == [len(sampler) for sampler in samplers] == [each] * ranks
+        together = [place for turn in zip(*shares, strict=True) for place in turn]
+        assert together == places(EpochSampler(photos, seed=0, shuffle=True), epoch)[: each * ranks]
+
+
+def test_an_epoch_that_goes_on_begins_where_it_was_left_and_the_next_at_its_beginning() -> None:
+    whole = EpochSampler(50, seed=0, shuffle=True)
+    later = EpochSampler(50, seed=0, shuffle=True, share=Share(epoch=3), skip=20)
+    assert list(later) == places(whole, 3)[20:], "even before Lightning says which epoch it is"
+    assert places(later, 3) == places(whole, 3)[20:]
+    assert len(later) == 50, "Lightning counts whole epochs"
+    assert places(later, 4) == places(whole, 4)
+    assert places(later, 3) == places(whole, 3)
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2])
+def test_a_loader_begins_after_whole_batches(batches: int, manifest: Manifest) -> None:
+    data, settings = dataset(manifest, "batch_size=10", augment=FLIPS), tiny_settings("batch_size=10")
+    assert len(data) // 10 == 2
+    whole = loader(data, settings, shuffle=True)
+    whole.sampler.set_epoch(5)  # type: ignore[attr-defined]
+    later = loader(data, settings, shuffle=True, share=Share(epoch=5, batches=batches))
+    assert len(later) == len(whole)
+    assert [photos.tolist() for photos, _ in later] == [photos.tolist() for photos, _ in whole][batches:]
+
+
+def test_a_pass_draws_no_random_numbers_of_the_networks(manifest: Manifest) -> None:
+    data = dataset(manifest)
+    torch.manual_seed(3)
+    first = torch.rand(2)
+    torch.manual_seed(3)
+    for _ in loader(data, tiny_settings(), shuffle=True):
+        pass
+    assert torch.equal(torch.rand(2), first)
+
+
+def test_a_worker_is_not_ended_by_a_signal_to_all_processes(manifest: Manifest) -> None:
+    data, settings = dataset(manifest), tiny_settings("batch_size=4", "workers=1")
+    others = multiprocessing.active_children()
+    batches = iter(loader(data, settings, shuffle=False))
+    labels = [next(batches)[1]]
+    (worker,) = (each for each in multiprocessing.active_children() if each not in others)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        os.kill(int(worker.pid or 0), signum)
+    worker.join(1)
+    assert worker.is_alive()
+    labels += [each for _, each in batches]
+    assert torch.equal(torch.cat(labels), data.labels)

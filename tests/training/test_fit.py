@@ -1,6 +1,7 @@
 """A training run from end to end: what it learns from, what it leaves behind, and what it refuses."""
 
 import csv
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,15 +23,10 @@ from bintally.models.calibration import fit_temperature
 from bintally.models.checkpoint import Checkpoint, load_checkpoint
 from bintally.models.dataset import PhotoDataset
 from bintally.settings import read_settings
-from bintally.training.fit import (
-    CURVES_COLUMNS,
-    CURVES_NAME,
-    DEFAULT_LICENCE,
-    SETTINGS_NAME,
-    choose_classes,
-    predict_logits,
-)
+from bintally.training.curves import CURVES_COLUMNS, CURVES_NAME
+from bintally.training.fit import DEFAULT_LICENCE, SETTINGS_NAME, choose_classes, predict_logits
 from bintally.training.module import CountModule
+from bintally.training.resume import STATE_NAME
 
 FINISHED = ["checkpoint.json", "checkpoint.safetensors", "curves.csv", "settings.toml"]
 NO_AUGMENT = ("augment.flip_horizontal=false", "augment.brightness=0.0", "augment.contrast=0.0")
@@ -114,11 +110,13 @@ class TestWhatItLeaves:
     def test_its_facts_say_where_it_comes_from(self, drawn: Manifest, tmp_path: Path) -> None:
         facts = fit_tiny(drawn, tmp_path / "run", licence="mine alone").facts
         assert facts.name == "run"
-        assert facts.provenance.source == drawn.source
+        assert facts.provenance.source == drawn.header.source
         assert facts.provenance.manifest_hash == drawn.content_hash
         assert facts.provenance.split_hash == drawn.split_hash
         assert facts.provenance.settings_hash == tiny_settings().content_hash
         assert facts.provenance.weights == "none"
+        assert facts.provenance.excluded_flags == ("total-mismatch", "exact-duplicate")
+        assert facts.provenance.prepared == ""
         assert facts.provenance.licence == "mine alone"
         assert "NC" in DEFAULT_LICENCE
 
@@ -235,7 +233,7 @@ class TestSplits:
         with pytest.raises(PhotoError, match=Path(key).name):
             fit_tiny(manifest, tmp_path / "run")
         assert not (tmp_path / "run" / "checkpoint.json").exists()
-        assert set(names(tmp_path / "run")) <= {SETTINGS_NAME, CURVES_NAME}
+        assert set(names(tmp_path / "run")) <= {SETTINGS_NAME, CURVES_NAME, STATE_NAME}, "what it can go on from"
 
     def test_a_photo_that_is_gone_is_named(self, drawn: Manifest, tmp_path: Path) -> None:
         manifest = copy_dataset(drawn, tmp_path / "data")
@@ -246,7 +244,69 @@ class TestSplits:
 
     def test_a_manifest_without_splits_is_refused(self, drawn: Manifest, tmp_path: Path) -> None:
         with pytest.raises(ManifestError, match="bintally split"):
-            fit_tiny(replace(drawn, salt=""), tmp_path / "run")
+            fit_tiny(replace(drawn, header=replace(drawn.header, salt="")), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def flagged(manifest: Manifest, photo_ids: list[str], flag: str) -> Manifest:
+    """The manifest with those photos flagged."""
+    here = pl.col("photo_id").is_in(photo_ids)
+    return replace(
+        manifest, frame=manifest.frame.with_columns(flags=pl.when(here).then(pl.lit([flag])).otherwise("flags"))
+    )
+
+
+class TestFlags:
+    def test_an_unknown_flag_is_refused_before_anything_else(self, drawn: Manifest, tmp_path: Path) -> None:
+        """Also where nothing else is right."""
+        unsplit = replace(drawn, header=replace(drawn.header, salt=""))
+        with pytest.raises(SettingsError, match="'dim': there is no such flag; there are not-fetched"):
+            fit_tiny(unsplit, tmp_path / "run", 'data.excluded_flags=["dark", "dim"]', max_steps=0)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("split", [Split.TRAIN, Split.VAL, Split.CALIBRATION])
+    def test_a_photo_that_the_recipe_leaves_out_is_never_read(
+        self, split: Split, drawn: Manifest, tmp_path: Path
+    ) -> None:
+        manifest = copy_dataset(drawn, tmp_path / "data")
+        out = manifest.usable(split)["photo_id"][0]
+        (manifest.root / "bin-images" / f"{out}.jpg").unlink()
+        dark = flagged(manifest, [out], "dark")
+        facts = fit_tiny(dark, tmp_path / "run", 'data.excluded_flags=["dark"]').facts
+        assert facts.provenance.excluded_flags == facts.settings.data.excluded_flags == ("dark",)
+        with pytest.raises(ManifestError, match=f"{out}.jpg"):
+            fit_tiny(dark, tmp_path / "other", "data.excluded_flags=[]")
+
+    def test_a_class_is_what_is_left_in_training(self, drawn: Manifest) -> None:
+        fives = drawn.frame.filter(pl.col("count") == 5)["photo_id"].to_list()
+        dark = flagged(drawn, fives, "dark")
+        assert choose_classes(dark, tiny_settings('data.excluded_flags=["dark"]')).high == 4
+        assert choose_classes(dark, tiny_settings("data.excluded_flags=[]")).high == 5
+
+    def test_the_log_says_how_many_are_kept_out(
+        self, drawn: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        dark = flagged(drawn, drawn.usable(Split.TRAIN)["photo_id"].to_list()[:3], "dark")
+        with caplog.at_level("INFO", logger="bintally.training.fit"):
+            fit_tiny(dark, tmp_path / "run", 'data.excluded_flags=["dark"]', max_steps=1)
+        assert "'truncated': 0, 'dark': 3}" in caplog.text
+
+
+class TestPrepared:
+    @staticmethod
+    def at(side_px: int, manifest: Manifest) -> Manifest:
+        note = {"side_px": side_px, "format": "jpeg", "quality": 95, "resize": "squash-bicubic", "hash": "0123456789ab"}
+        return replace(manifest, header=replace(manifest.header, extra={"prepared": json.dumps(note)}))
+
+    def test_photos_of_the_recipes_side_are_learned_from_and_named(self, drawn: Manifest, tmp_path: Path) -> None:
+        facts = fit_tiny(self.at(32, drawn), tmp_path / "run", max_steps=1).facts
+        assert load_checkpoint(tmp_path / "run").facts.provenance.prepared == "0123456789ab"
+        assert facts.provenance.prepared == "0123456789ab"
+
+    def test_photos_of_another_side_are_refused(self, drawn: Manifest, tmp_path: Path) -> None:
+        said = r"prepared at 224 px, but recipe 'smallcnn' sees 32 px\..* --side 32; or .* --set data\.side_px=224"
+        with pytest.raises(ManifestError, match=said):
+            fit_tiny(self.at(224, drawn), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
 

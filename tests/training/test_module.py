@@ -50,6 +50,7 @@ def test_the_loss_is_the_cross_entropy_computed_by_hand() -> None:
     by_hand = -sum(log_softmax(row)[label] for row, label in zip(logits, classes.tolist(), strict=True)) / 5
     assert module.training_step((photos, classes), 0).item() == pytest.approx(by_hand, rel=1e-5)
     assert logged["loss"] == pytest.approx(by_hand, rel=1e-5)
+    module.on_validation_epoch_end()
     assert logged["train_loss"] == pytest.approx(by_hand, rel=1e-5)
     hits = sum(row.index(max(row)) == label for row, label in zip(logits, classes.tolist(), strict=True))
     assert logged["train_accuracy"] == pytest.approx(hits / 5)
@@ -65,8 +66,24 @@ def test_soft_labels_change_the_loss_but_not_the_curves() -> None:
         by_hand -= sum(t * p for t, p in zip(target, log_softmax(row), strict=True)) / 5
     hard = -sum(log_softmax(row)[label] for row, label in zip(logits, classes.tolist(), strict=True)) / 5
     assert module.training_step((photos, classes), 0).item() == pytest.approx(by_hand, rel=1e-5)
+    module.on_validation_epoch_end()
     assert logged["train_loss"] == pytest.approx(hard, rel=1e-5)
     assert by_hand != pytest.approx(hard, rel=1e-3)
+
+
+def test_the_curves_are_over_all_photos_of_an_epoch_and_of_no_other() -> None:
+    module, logged = small_module()
+    photos, classes = batch()
+    parts = [(photos[:2], classes[:2]), (photos[2:], classes[2:])]
+    for part in parts:
+        module.training_step(part, 0)
+    module.on_validation_epoch_end()
+    losses = [nn.functional.cross_entropy(module(each), label, reduction="sum").item() for each, label in parts]
+    assert logged["train_loss"] == pytest.approx(sum(losses) / 5, rel=1e-5)
+    module.on_train_epoch_start()
+    module.training_step(parts[0], 0)
+    module.on_validation_epoch_end()
+    assert logged["train_loss"] == pytest.approx(losses[0] / 2, rel=1e-5)
 
 
 def test_validation_logs_hard_loss_and_accuracy() -> None:

@@ -1,9 +1,11 @@
 """The recipes that ship."""
 
+import tomllib
 from importlib.resources import files
 
 import pytest
 
+from bintally.data.manifest import Flag, parse_flags
 from bintally.errors import SettingsError
 from bintally.settings import AugmentSettings, RunSettings, parse_settings
 from bintally.training.recipes import recipe_names, recipe_text
@@ -25,6 +27,13 @@ def test_a_recipe_is_called_what_its_file_is_called_and_says_what_it_is(name: st
     assert settings.recipe == name
     assert len(settings.description) > 20
     assert settings.data.counts is None, "every count is a class unless --counts says otherwise"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_says_itself_which_flags_keep_a_photo_out(name: str) -> None:
+    said = tomllib.loads(recipe_text(name))["data"]["excluded_flags"]
+    assert parse_flags(said) == (Flag.TOTAL_MISMATCH, Flag.EXACT_DUPLICATE)
+    assert recipe(name).data.excluded_flags == tuple(said)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "resnet101"])

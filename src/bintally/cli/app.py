@@ -7,16 +7,21 @@ from typing import Annotated
 import typer
 
 from bintally import __version__
+from bintally.cli.audit import audit
 from bintally.cli.count import count
+from bintally.cli.data import data
 from bintally.cli.demo import demo
 from bintally.cli.draw import draw
 from bintally.cli.evaluate import evaluate
 from bintally.cli.exits import INTERRUPTED, exit_code
 from bintally.cli.export import export
 from bintally.cli.ingest import ingest
+from bintally.cli.prepare import prepare
+from bintally.cli.push import push
 from bintally.cli.recipes import recipes
 from bintally.cli.split import split
 from bintally.cli.train import train
+from bintally.cli.tune import tune
 from bintally.cli.verify import verify
 from bintally.errors import BintallyError
 
@@ -28,8 +33,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-for verb in (demo, draw, ingest, split, recipes, train, evaluate, export, count, verify):
+for verb in (demo, draw, ingest, split, audit, prepare, push, recipes, train, tune, evaluate, export, count, verify):
     app.command(verb.__name__)(verb)
+app.add_typer(data)
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REPORT_NAME = "report.html"
 _BASELINES = ("majority", "prior", "cues")
+_T = TypeVar("_T")
 Bar = Callable[[str], Callable[[int, int], None]]
 _LAST_COUNT = 20  # K of baselines beside runs that tell no common counts apart
 
@@ -69,13 +70,18 @@ def evaluate_runs(
         BintallyError: whatever is wrong with a run, the manifest or a photo.
     """
     with extra("report", "bintally evaluate"):
+        from bintally.data.prepared import check_side
         from bintally.evaluation.evaluate import evaluate as measure
         from bintally.evaluation.figures import FILE_NAME, write_figures
+        from bintally.evaluation.health import FILE_NAME as HEALTH_NAME
+        from bintally.evaluation.health import read_health
         from bintally.evaluation.report import write_report
         from bintally.evaluation.results import read_curves, write_evaluation
         from bintally.models.baselines import fit_baselines
 
     engines = [(load_engine(run), run) for run in runs]
+    for engine, run in engines:
+        check_side(manifest, engine.facts.side_px, wanted_by=str(run))
     names = [*(engine.name for engine, _ in engines), *(_BASELINES if baselines else ())]
     if len(set(names)) < len(names):
         raise SettingsError(
@@ -85,23 +91,26 @@ def evaluate_runs(
     if beside is not None and beside not in names:
         raise SettingsError(f"--benchmark: expected one of {', '.join(names)}, got {benchmark!r}")
     classes = _task([engine for engine, _ in engines])
+    excluded = _excluded([engine for engine, _ in engines])
     with _progress() as bar:
         reading = bar("reading photos for the baselines") if baselines else None
-        fitted = fit_baselines(manifest, classes, progress=reading) if baselines else ()
+        fitted = fit_baselines(manifest, classes, excluded=excluded, progress=reading) if baselines else ()
         estimators = [
             *((baseline, classes.known_counts, None) for baseline in fitted),
-            *((engine, engine.facts.known_counts, run / "curves.csv") for engine, run in engines),
+            *((engine, engine.facts.known_counts, run) for engine, run in engines),
         ]
         done = [
             measure(
                 estimator,
                 manifest,
                 known_counts=known_counts,
-                curves=read_curves(curves) if curves and curves.is_file() else None,
+                curves=_read(run, "curves.csv", read_curves),
+                health=_read(run, HEALTH_NAME, read_health),
                 max_train_photos=max_train_photos,
+                excluded=excluded,
                 progress=_by_split(bar, estimator.name),
             )
-            for estimator, known_counts, curves in estimators
+            for estimator, known_counts, run in estimators
         ]
     for evaluation in done:
         write_evaluation(evaluation, out / f"{evaluation.estimator}.json")
@@ -138,6 +147,21 @@ def print_comparison(evaluations: "Sequence[Evaluation]") -> None:
     for scope in (ScopeName.ALL, ScopeName.FIVE_RESTRICTED):
         console.print(splits_table(evaluations, scope))
     console.print(scores_table(evaluations))
+
+
+def _read(run: Path | None, name: str, read: Callable[[Path], _T]) -> _T | None:
+    """What a run's folder holds by that name; None: it does not, or there is no run."""
+    return read(run / name) if run and (run / name).is_file() else None
+
+
+def _excluded(engines: "Sequence[Engine]") -> list[str]:
+    """The flags that kept photos out of any run: train and val are measured without them, alike for all."""
+    flags = {engine.name: engine.facts.provenance.excluded_flags for engine in engines}
+    together = list(dict.fromkeys(flag for each in flags.values() for flag in each))
+    if any(set(each) != set(together) for each in flags.values()):
+        said = "; ".join(f"{name}: {', '.join(each) or 'none'}" for name, each in flags.items())
+        typer.echo(f"Different flags kept photos out of these runs ({said}): train and val are measured without them.")
+    return together
 
 
 def _task(engines: "Sequence[Engine]") -> "CountClasses":

@@ -3,7 +3,7 @@
 0   done; for `verify`: match
 1   a fault of Bintally's own (a traceback is shown)
 2   a command, option, settings file or recipe that cannot be meant
-3   a bucket or folder that is missing, empty or refuses
+3   a bucket or folder that is missing, empty or refuses, also where only some photos are concerned
 4   a photo or record that cannot be used (for a folder: after all the others were counted)
 5   a manifest or split that is missing or inconsistent
 6   weights, a run or a model that is missing or does not fit
@@ -11,12 +11,14 @@
 10  `verify`: short
 11  `verify`: over
 12  `verify`: review
-130 interrupted
+130 interrupted (Ctrl-C); training saves first, and the same command goes on
+143 told to end (SIGTERM); training saves first, and the same command goes on
 """
 
 from bintally import errors
 from bintally.domain.verdicts import Decision
 
+INCOMPLETE = 3  # done, but for photos that a store refused
 INTERRUPTED = 130
 
 _BY_ERROR: dict[type[errors.BintallyError], int] = {
@@ -30,6 +32,7 @@ _BY_ERROR: dict[type[errors.BintallyError], int] = {
     errors.WeightsError: 6,
     errors.CheckpointError: 6,
     errors.ModelError: 6,
+    errors.StoppedError: 143,
     errors.MissingExtraError: 7,
 }
 BY_DECISION: dict[Decision, int] = {
@@ -46,5 +49,9 @@ def exit_code(error: errors.BintallyError) -> int:
 
     >>> exit_code(errors.NotAPhotoError("x.jpg"))
     4
+    >>> exit_code(errors.StoppedError("run: stopped", signum=2))
+    130
     """
+    if isinstance(error, errors.StoppedError):
+        return 128 + error.signum  # as a shell says it
     return next(_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR)

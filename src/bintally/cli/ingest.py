@@ -1,7 +1,5 @@
 """`bintally ingest`: photos and records from a bucket or folder into a dataset."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,12 +7,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bintally.cli.exits import INCOMPLETE
 from bintally.cli.extras import extra
+from bintally.cli.stores import Anonymous, Concurrency, Endpoint, Rate, Region, transfer_bar
 
 if TYPE_CHECKING:
-    from bintally.data.ingest import IngestReport, Progress, Selection
-
-_SHOWN = 5  # names and problems spelled out; the manifest holds them all
+    from bintally.data.ingest import IngestReport, Selection
+    from bintally.data.source import Tally
 
 
 def ingest(
@@ -31,32 +30,38 @@ def ingest(
         str | None, typer.Option("--range", help="Only these keys, both ends included: 00001-00500.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos.")] = None,
-    endpoint: Annotated[str | None, typer.Option(help="Another server that speaks S3.")] = None,
-    region: Annotated[str | None, typer.Option(help="The bucket's region.")] = None,
-    anonymous: Annotated[
-        bool | None,
-        typer.Option(
-            "--anonymous/--signed",
-            help="Without credentials, or with the environment's. By default only the public ABID bucket is read "
-            "without.",
-            show_default=False,
-        ),
-    ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Photos fetched at once.")] = 64,
+    endpoint: Endpoint = None,
+    region: Region = None,
+    anonymous: Anonymous = None,
+    concurrency: Concurrency = 64,
+    rate: Rate = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Fetch again what is there already.")] = False,
 ) -> None:
     """Copy photos and records into a dataset, and write its manifest.
 
-    A bad photo or record becomes a flagged row and is listed at the end. Run it again with more photos, and the
-    dataset grows; no photo that was placed in a split moves.
+    Whatever ended it, run it again to go on: photos that are there are compared with what is known of them and not
+    fetched again. A bad photo or record becomes a flagged row. With more photos the dataset grows, and no photo that
+    was placed in a split moves. A bucket that `bintally push` or `prepare` wrote comes with its splits.
     """
     with extra("data", "bintally ingest"):
         from bintally.data import ingest as data
         from bintally.data.store import open_store
     selection = _selection(file_list, key or [], key_range)
     store = open_store(source, endpoint=endpoint, region=region, anonymous=anonymous)
-    with _progress_bar() as on_progress:
-        report = data.ingest(store, dest, selection, limit=limit, concurrency=concurrency, on_progress=on_progress)
-    _summarise(report, dest)
+    with transfer_bar("photos") as on_progress:
+        report = data.ingest(
+            store,
+            dest,
+            selection,
+            limit=limit,
+            concurrency=concurrency,
+            per_second=rate,
+            refresh=refresh,
+            on_progress=on_progress,
+        )
+    _summarise(report)
+    if report.refused.count:
+        raise typer.Exit(INCOMPLETE)
 
 
 def _selection(file_list: Path | None, keys: list[str], key_range: str | None) -> "Selection":
@@ -72,46 +77,33 @@ def _selection(file_list: Path | None, keys: list[str], key_range: str | None) -
     return NamedPhotos(photo_ids=named) if named else AllPhotos()
 
 
-@contextmanager
-def _progress_bar() -> "Iterator[Progress]":
-    from rich import progress
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("finding photos", total=None, rate="")
-
-        def on_progress(done: int, total: int) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{speed:.0f}/s" if speed else ""
-            bar.update(task, description="photos", completed=done, total=total, rate=rate)
-
-        yield on_progress
-
-
-def _summarise(report: "IngestReport", dest: Path) -> None:
+def _summarise(report: "IngestReport") -> None:
     console = Console(soft_wrap=True, highlight=False)
-    frame = report.manifest.frame
+    dest = escape(str(report.root))
+    kept = f", {report.kept} were there already" if report.kept else ""
+    repaired = f" ({report.repaired} of them again: what was there was not as it should be)" if report.repaired else ""
     console.print(
-        f"{escape(str(dest))}: {report.ingested} photos ingested, {report.new} of them new; {frame.height} in all, "
-        f"{frame['count'].count()} with a count"
+        f"{dest}: {report.fetched} photos fetched{repaired}{kept}, {report.new} of them new; {report.photos} in all, "
+        f"{report.labelled} with a count"
     )
-    if report.missing:
-        console.print(f"{len(report.missing)} of {report.selected} not in the source: {_first(report.missing)}")
-    if report.ignored:
-        console.print(f"{len(report.ignored)} other files ignored: {_first(report.ignored)}")
+    if report.missing.count:
+        console.print(f"{report.missing.count} asked for are not in the source: {_first(report.missing)}")
+    if report.ignored.count:
+        console.print(f"{report.ignored.count} other files ignored: {_first(report.ignored)}")
     for flag, photos in sorted(report.flags.items()):
         console.print(f"{photos} flagged {flag}:")
-        for problem in [problem for problem in report.problems if flag in problem.flags][:_SHOWN]:
+        for problem in report.examples[flag]:
             console.print(f"  {escape(problem.text)}")
-    if frame["split"].null_count():
-        console.print(f"Next: bintally split {escape(str(dest))}")
+    if report.refused.count:
+        console.print(
+            f"{report.refused.count} photos or records could not be fetched; run the same command again to try those "
+            "alone. The first:"
+        )
+        for text in report.refused.first:
+            console.print(f"  {escape(text)}")
+    if report.unplaced:
+        console.print(f"Next: bintally split {dest}")
 
 
-def _first(names: tuple[str, ...]) -> str:
-    return escape(", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else ""))
+def _first(names: "Tally") -> str:
+    return escape(", ".join(names.first) + (", ..." if names.count > len(names.first) else ""))

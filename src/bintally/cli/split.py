@@ -1,6 +1,5 @@
 """`bintally split`: which photos are learned from, and which are kept to measure."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from bintally.cli.extras import extra
+from bintally.cli.tables import count_table
 from bintally.errors import SettingsError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from bintally.data.splits import SplitReport
-
-_LAST_ROW = 10  # counts from here on share one row of the table
 
 
 def split(
@@ -41,11 +37,11 @@ def split(
     required = None if require_counts is None else parse_required_counts(require_counts)
     with extra("data", "bintally split"):
         from bintally.data import splits
-        from bintally.data.manifest import read_manifest, write_manifest
+        from bintally.data.manifest import Split, read_manifest, write_manifest
     report = splits.split(read_manifest(data), salt, required_counts=required)
     write_manifest(report.manifest)
     console = Console(soft_wrap=True, highlight=False)
-    console.print(_table(report))
+    console.print(count_table(report.table, report.unlabelled, [split.value for split in Split]))
     for sentence in _sentences(report):
         console.print(escape(sentence))
 
@@ -74,38 +70,18 @@ def parse_required_counts(text: str) -> tuple[int, ...]:
     return tuple(sorted(counts))
 
 
-def _table(report: "SplitReport") -> "Table":
-    from rich.table import Table
-
-    from bintally.data.manifest import Split
-
-    table = Table("count", *Split, "all", title="Photos by count and split")
-    for column in table.columns:
-        column.justify = "right"
-
-    def add(name: str, rows: Iterable[tuple[int, ...]]) -> None:
-        summed = [sum(column) for column in zip(*rows, strict=True)]
-        if summed:
-            table.add_row(name, *(str(photos) for photos in (*summed, sum(summed))))
-
-    rows = {count: tuple(found[split] for split in Split) for count, found in report.table.items()}
-    for count in range(_LAST_ROW):
-        add(str(count), [rows[count]] if count in rows else [])
-    add(f"{_LAST_ROW}+", [row for count, row in rows.items() if count >= _LAST_ROW])
-    unlabelled = tuple(report.unlabelled[split] for split in Split)
-    add("unlabelled", [unlabelled] if any(unlabelled) else [])
-    table.add_section()
-    add("all", [*rows.values(), unlabelled])
-    return table
-
-
 def _sentences(report: "SplitReport") -> list[str]:
-    photos = report.manifest.frame.height
+    placed = report.manifest.frame.height - report.not_fetched
     said = [
-        f"{report.photos_with_sibling} of {photos} photos have a sibling; {report.groups} groups, each whole in one "
+        f"{report.photos_with_sibling} of {placed} photos have a sibling; {report.groups} groups, each whole in one "
         f"split. Split by photo instead, {report.random_test_beside_train} of {report.random_test} test photos "
         f"({report.random_leak:.0%}) would have had a sibling in train.",
     ]
+    if report.not_fetched:
+        said.append(
+            f"{report.not_fetched} photos could not be fetched and are in no split. Ingest again, then split again: no "
+            "photo that is placed will move."
+        )
     if report.torn_chains:
         said.append(
             f"{report.torn_chains} sibling chains lie in two splits: a photo that came later joined groups that were "

@@ -9,9 +9,12 @@ import typer
 
 from bintally.cli.extras import extra
 from bintally.errors import SettingsError
+from bintally.evaluation.health import RuleName, parse_rules
 from bintally.settings import parse_counts, parse_settings, read_settings
 
 if TYPE_CHECKING:
+    from lightning import Callback, Trainer
+
     from bintally.data.manifest import Manifest
     from bintally.settings import RunSettings
 
@@ -35,11 +38,25 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Start of all random numbers.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes over the photos.")] = None,
     max_steps: Annotated[int, typer.Option(min=-1, help="At most so many optimiser steps; -1: no such limit.")] = -1,
+    resume: Annotated[bool, typer.Option(help="Go on with an unfinished run in the run's folder.")] = True,
+    checkpoint_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Save what a run needs to go on after so many steps; by default as often as takes 1 % of the time.",
+            show_default=False,
+        ),
+    ] = None,
     licence: Annotated[
         str | None,
         typer.Option(
             help="What the model file says of its use; by default what ABID's photos demand.", show_default=False
         ),
+    ] = None,
+    watch: Annotated[bool, typer.Option(help="Watch the run's health; alarms are said at once.")] = True,
+    stop_on: Annotated[
+        list[str] | None,
+        typer.Option(help="End the run when this rule, or any, raises an alarm; may be repeated.", metavar="RULE|any"),
     ] = None,
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
@@ -47,6 +64,9 @@ def train(
 
     Learns from the train split, stops by val, fits the temperature on calibration; never reads test.
     """
+    if stop_on and not watch:
+        raise SettingsError("--stop-on needs a run that is watched; leave out --no-watch")
+    stops = parse_rules(stop_on or [])
     settings = choose_settings(recipe, config, counts=counts, seed=seed, epochs=epochs, changes=change or [])
     run = out or Path("runs") / f"{settings.recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     with extra("train", "bintally train"):
@@ -59,6 +79,10 @@ def train(
         licence=licence,
         progress=progress,
         max_steps=max_steps,
+        resume=resume,
+        checkpoint_every=checkpoint_every,
+        watch=watch,
+        stop_on=stops,
     )
     typer.echo(f"Next: bintally evaluate {run} --data {data}")
 
@@ -72,25 +96,65 @@ def train_run(
     licence: str | None = None,
     progress: bool = True,
     max_steps: int = -1,
+    resume: bool = True,
+    checkpoint_every: int | None = None,
+    watch: bool = True,
+    stop_on: frozenset[RuleName] = frozenset(),
 ) -> None:
     """Train into `run` and say how it went; see `bintally.training.fit.fit`."""
     with extra("train", "bintally train"):
         from bintally.training.fit import DEFAULT_LICENCE, fit
+        from bintally.training.health.watch import HealthWatch
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
+    health = HealthWatch(run, manifest, settings, say=_warn, stop_on=stop_on) if watch else None
     facts = fit(
         manifest,
         settings,
         run,
         weights=weights,
         licence=licence or DEFAULT_LICENCE,
+        callbacks=(_saying_what_is_kept_out(manifest, settings), *([health] if health else [])),
         progress=progress,
         max_steps=max_steps,
+        resume=resume,
+        checkpoint_every=checkpoint_every,
+        say=typer.echo,
     ).facts
     typer.echo(
         f"{run}: best epoch {facts.best_epoch} of {facts.epochs_run}, validation loss {facts.metrics['val_loss']:.4f}, "
         f"accuracy {facts.metrics['val_accuracy']:.1%}, temperature {facts.temperature:.2f}, {facts.seconds:.0f} s"
     )
+    if health:
+        typer.echo(f"Health: {health.health.summary}")
+
+
+def _warn(alarm: str) -> None:
+    typer.secho(alarm, err=True, fg=typer.colors.YELLOW)
+
+
+def _saying_what_is_kept_out(manifest: "Manifest", settings: "RunSettings") -> "Callback":
+    """Says it, once, when everything is checked and the first step comes."""
+    from lightning.pytorch.callbacks import LambdaCallback
+
+    def say(trainer: "Trainer", _: object) -> None:
+        if trainer.is_global_zero:
+            _say_what_is_kept_out(manifest, settings)
+
+    return LambdaCallback(on_fit_start=say)
+
+
+def _say_what_is_kept_out(manifest: "Manifest", settings: "RunSettings") -> None:
+    from bintally.data.audit import NOTE
+    from bintally.data.manifest import UNUSABLE
+
+    found = manifest.kept_out(settings.data.excluded_flags)
+    said = [f"{photos:,} {flag}" for flag, photos in found.items() if photos or flag not in UNUSABLE]
+    typer.echo(f"Kept out of train, val and calibration: {', '.join(said) or 'nothing'}")
+    if NOTE not in manifest.header.extra:
+        typer.echo(
+            f"Never audited: duplicates and broken photos may be among them. First: bintally audit {manifest.root}"
+        )
 
 
 def choose_settings(

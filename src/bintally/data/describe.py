@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bintally.data import abid
 from bintally.data.images import dimensions
-from bintally.data.manifest import Flag, item_row
+from bintally.data.manifest import SCHEMA, Flag, item_row
 from bintally.domain.bins import BinRecord, PhotoId
 from bintally.errors import PhotoError, RecordError
 
@@ -49,16 +49,16 @@ def describe(photo_id: PhotoId, photo: bytes, record: bytes | None) -> tuple[Row
         "photo_key": abid.photo_key(photo_id),
         "sha256": hashlib.sha256(photo).hexdigest(),
         "size_bytes": len(photo),
+        "original_sha256": None,
+        "record_sha256": hashlib.sha256(record).hexdigest() if record is not None else None,
         "width_px": width_px,
         "height_px": height_px,
         "count": parsed.total if parsed else None,
         "items": [item_row(item) for item in parsed.items] if parsed else [],
         "flags": [flag.value for flag, _ in faults],
         "problem": problem.text if problem else None,
-        "group": None,
-        "split": None,
     }
-    return row, problem
+    return {name: row.get(name) for name in SCHEMA}, problem
 
 
 def _parsed(photo_id: PhotoId, record: bytes | None, faults: list[tuple[Flag, str]]) -> BinRecord | None:

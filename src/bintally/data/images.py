@@ -1,4 +1,4 @@
-"""Bytes to RGB: the only decoder in the project, so that every consumer of a photo sees the same pixels.
+"""Bytes to RGB: the only decoder in the project, so that every consumer of a photo sees the same pixels; and back.
 
 Shapes: H and W are a photo's height and width in pixels as a person sees it, EXIF orientation applied.
 Refuses formats other than JPEG and PNG, photos above `PhotoLimits` (before they are decoded), and photos that do not
@@ -8,6 +8,7 @@ decode to their end. Colour profiles are ignored, and so is an EXIF block that c
 import struct
 import zlib
 from dataclasses import dataclass
+from enum import StrEnum
 from io import BytesIO
 
 import numpy as np
@@ -41,6 +42,13 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)  # the turns that swap width and height
+
+
+class PhotoFormat(StrEnum):
+    """What photos are encoded as."""
+
+    JPEG = "jpeg"  # small, and nearly the same pixels
+    PNG = "png"  # the very same pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +130,26 @@ def resize(photo: Photo, side_px: int) -> Photo:
     if photo.shape[:2] == (side_px, side_px):
         return photo
     return np.array(Image.fromarray(photo).resize((side_px, side_px), Image.Resampling.BICUBIC))
+
+
+def encode(photo: Photo, form: PhotoFormat, *, quality: int) -> bytes:
+    """Encode pixels: the same ones give the same bytes, as long as Pillow and its libraries are the same.
+
+    Args:
+        photo: uint8[H,W,3].
+        form: JPEG (every pixel keeps its own colour: 4:4:4) or PNG.
+        quality: JPEG's, 1 to 100; a PNG has none.
+
+    >>> encode(np.full((8, 8, 3), 7, np.uint8), PhotoFormat.PNG, quality=1)[1:4]
+    b'PNG'
+    """
+    buffer = BytesIO()
+    image = Image.fromarray(photo)
+    if form is PhotoFormat.PNG:
+        image.save(buffer, "PNG")
+    else:
+        image.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
 
 
 def _open(data: bytes, *, name: str, limits: PhotoLimits) -> ImageFile:

@@ -1,71 +1,94 @@
 """The manifest: one validated Parquet row per photo in play, beside the photos themselves.
 
 A dataset is a folder in the bucket's own layout (`bin-images/`, `metadata/`) with `manifest.parquet` in it.
-Refuses a manifest of another version, with columns missing, photos named twice, or siblings in two splits.
+Refuses a manifest of another version, and rows that are not what `bintally.data.rows` says.
+Where half a million rows should not be in memory at once, `scan_manifest` and `sink_manifest` stream them.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
 
 from bintally.data.files import whole_file
-from bintally.domain.bins import BinItem
+from bintally.data.rows import (
+    AUDIT_FLAGS,
+    DEFAULT_EXCLUDED,
+    INGEST_FLAGS,
+    ITEM,
+    SCHEMA,
+    UNUSABLE,
+    Flag,
+    Split,
+    has_any_flag,
+    item_row,
+    parse_flag,
+    parse_flags,
+    validate,
+)
 from bintally.errors import ManifestError
 
-FORMAT_VERSION = 1
+__all__ = [
+    "AUDIT_FLAGS",
+    "DEFAULT_EXCLUDED",
+    "FILE_NAME",
+    "FORMAT_VERSION",
+    "INGEST_FLAGS",
+    "ITEM",
+    "SCHEMA",
+    "UNUSABLE",
+    "Flag",
+    "Header",
+    "Manifest",
+    "Split",
+    "has_any_flag",
+    "item_row",
+    "manifest_bytes",
+    "parse_flag",
+    "parse_flags",
+    "parse_manifest",
+    "read_manifest",
+    "scan_manifest",
+    "scan_manifest_file",
+    "sink_manifest",
+    "validate",
+    "write_manifest",
+]
+
+FORMAT_VERSION = 2
 FILE_NAME = "manifest.parquet"
 _METADATA_KEY = "bintally"
-
-ITEM = pl.Struct(
-    {
-        "sku": pl.String,
-        "quantity": pl.Int32,
-        "asin": pl.String,
-        "name": pl.String,
-        "height_in": pl.Float64,
-        "length_in": pl.Float64,
-        "width_in": pl.Float64,
-        "weight_lb": pl.Float64,
-    }
-)
-_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "photo_id": pl.String,  # the key without folder and extension: '01012' and '1012' are two photos
-    "photo_key": pl.String,  # where the photo lies below the dataset's folder
-    "sha256": pl.String,
-    "size_bytes": pl.Int64,
-    "width_px": pl.Int32,  # null where the photo's header cannot be read
-    "height_px": pl.Int32,
-    "count": pl.Int32,  # the record's total; null: unlabelled
-    "items": pl.List(ITEM),
-    "flags": pl.List(pl.String),
-    "problem": pl.String,  # what is wrong, in words, where a flag is set
-    "group": pl.String,  # sibling photos share one; null until `bintally split`
-    "split": pl.String,
-}
-SCHEMA = pl.Schema(_COLUMNS)
+_GROUP_ROWS = 5_000
 
 
-class Split(StrEnum):
-    """What a photo may be used for."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a manifest says of all its photos together.
 
-    TRAIN = "train"
-    VAL = "val"
-    CALIBRATION = "calibration"
-    TEST = "test"
+    Attributes:
+        source: where the photos came from: a bucket or a folder.
+        salt: the salt of the splits; empty until they are made.
+        extra: notes of the verbs that made it, such as what `prepare` did; each verb says which.
+    """
 
+    source: str
+    salt: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
 
-class Flag(StrEnum):
-    """What ingest can find wrong with a photo or its record."""
+    @property
+    def origin(self) -> str:
+        """Where the photos were first taken from; another than `source` where that is itself a copied dataset."""
+        return self.extra.get("origin", self.source)
 
-    BAD_PHOTO = "bad-photo"  # not a JPEG or PNG with a readable header: never used
-    NO_RECORD = "no-record"  # unlabelled
-    BAD_RECORD = "bad-record"  # unlabelled
-    TOTAL_MISMATCH = "total-mismatch"  # total != sum of quantities: kept out of training
+    def to_json(self) -> str:
+        """As it stands in the file."""
+        return json.dumps(
+            {"version": FORMAT_VERSION, "source": self.source, "salt": self.salt, "extra": dict(self.extra)}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,46 +98,73 @@ class Manifest:
     Attributes:
         frame: one row per photo, in the columns of `SCHEMA`, sorted by photo_id.
         root: the dataset's folder.
-        source: where the photos came from.
-        salt: the salt of the splits; empty until they are made.
+        header: what it says of all photos together.
     """
 
     frame: pl.DataFrame
     root: Path
-    source: str
-    salt: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    header: Header
 
     def __post_init__(self) -> None:
         """Refuse a table that is not a manifest."""
         validate(self.frame, str(self.root / FILE_NAME))
 
     @property
+    def salt(self) -> str:
+        """The salt of the splits; empty until they are made."""
+        return self.header.salt
+
+    @property
     def split_hash(self) -> str:
         """12 hex digits that stand beside every figure: who is in which split."""
-        if not self.salt:
-            raise ManifestError(f"{self.root / FILE_NAME}: no splits yet. Make them: bintally split {self.root}")
-        return _digest(self.frame.select("photo_id", "split"))
+        self._check_split()
+        return _digest(self.frame.select("photo_id", "split").drop_nulls())
 
     @property
     def content_hash(self) -> str:
         """12 hex digits of the photos' bytes and labels."""
         return _digest(self.frame.select("photo_id", "sha256", "count"))
 
-    def usable(self, split: Split) -> pl.DataFrame:
-        """The labelled, readable photos of `split`; from training, photos whose record contradicts itself are left out.
+    def usable(self, split: Split, excluded: Iterable[str] = DEFAULT_EXCLUDED) -> pl.DataFrame:
+        """The labelled photos of `split` that can be decoded, as far as is known.
+
+        Args:
+            split: which.
+            excluded: flags that keep a photo out of every split but test.
 
         Raises:
+            SettingsError: if a flag does not exist.
             ManifestError: if no splits were made, or the split has no such photos.
         """
+        flags = parse_flags(excluded)
+        self._check_split()
+        left_out = UNUSABLE if split is Split.TEST else (*UNUSABLE, *flags)
+        rows = self.frame.filter(pl.col("split") == split.value, pl.col("count").is_not_null(), ~has_any_flag(left_out))
+        if rows.is_empty():
+            raise ManifestError(
+                f"{self.root / FILE_NAME}: the {split} split has no labelled photo without the flags "
+                f"{', '.join(dict.fromkeys(left_out))}; ingest more photos"
+            )
+        return rows
+
+    def kept_out(self, excluded: Iterable[str] = DEFAULT_EXCLUDED) -> dict[Flag, int]:
+        """How many labelled photos each flag keeps out of train, val and calibration; one with two counts twice.
+
+        Args:
+            excluded: as `usable` takes them.
+
+        Raises:
+            SettingsError: if a flag does not exist.
+        """
+        placed = pl.col("split").is_not_null() & (pl.col("split") != Split.TEST.value)
+        rows = self.frame.filter(placed, pl.col("count").is_not_null())
+        flags = dict.fromkeys((*UNUSABLE, *parse_flags(excluded)))
+        counted = rows.select(has_any_flag([flag]).sum().alias(flag.value) for flag in flags)
+        return {flag: counted[flag.value].item() for flag in flags}
+
+    def _check_split(self) -> None:
         if not self.salt:
             raise ManifestError(f"{self.root / FILE_NAME}: no splits yet. Make them: bintally split {self.root}")
-        left_out = [Flag.BAD_PHOTO] if split is Split.TEST else [Flag.BAD_PHOTO, Flag.TOTAL_MISMATCH]
-        flagged = pl.any_horizontal([pl.col("flags").list.contains(flag.value) for flag in left_out])
-        rows = self.frame.filter(pl.col("split") == split.value, pl.col("count").is_not_null(), ~flagged)
-        if rows.is_empty():
-            raise ManifestError(f"{self.root / FILE_NAME}: the {split} split has no labelled photo; ingest more photos")
-        return rows
 
     def read_photo(self, photo_key: str) -> bytes:
         """The bytes of a photo of this manifest.
@@ -127,46 +177,15 @@ class Manifest:
         except OSError as error:
             raise ManifestError(
                 f"{self.root / photo_key}: in the manifest, but cannot be read ({error.strerror or error}). "
-                f"Ingest again: bintally ingest {self.source} {self.root}"
+                f"Ingest again: bintally ingest {self.header.source} {self.root}"
             ) from error
 
 
 def _digest(frame: pl.DataFrame) -> str:
-    text = "\n".join("\t".join("" if v is None else str(v) for v in row) for row in frame.sort("photo_id").rows())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def item_row(item: BinItem) -> dict[str, str | int | float | None]:
-    """One element of the `items` column."""
-    return {name: getattr(item, name) for name in (entry.name for entry in ITEM.fields)}
-
-
-def validate(frame: pl.DataFrame, name: str) -> None:
-    """Check a manifest's columns and what must hold between its rows.
-
-    Raises:
-        ManifestError: naming `name`, the fault and the photos it concerns.
-    """
-    if frame.schema != SCHEMA:
-        missing = [c for c in SCHEMA if c not in frame.columns]
-        wrong = [c for c in SCHEMA if c in frame.columns and frame.schema[c] != SCHEMA[c]]
-        other = [c for c in frame.columns if c not in SCHEMA]
-        raise ManifestError(
-            f"{name} is not a manifest: missing columns {missing}, of another type {wrong}, unknown {other}. "
-            "Make a new one: bintally ingest SOURCE DEST"
-        )
-    twice = frame.filter(pl.col("photo_id").is_duplicated())["photo_id"].unique().to_list()
-    if twice:
-        raise ManifestError(f"{name}: expected each photo once, but these stand there twice: {sorted(twice)[:5]}")
-    negative = frame.filter(pl.col("count") < 0)["photo_id"].to_list()
-    if negative:
-        raise ManifestError(f"{name}: expected counts of 0 or more, but not so for {negative[:5]}")
-    unknown = frame.filter(~pl.col("split").is_in([s.value for s in Split]))["split"].unique().to_list()
-    if unknown:
-        raise ManifestError(f"{name}: expected splits {[s.value for s in Split]}, found {unknown}")
-    torn = frame.drop_nulls("group").group_by("group").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)
-    if not torn.is_empty():
-        raise ManifestError(f"{name}: siblings lie in different splits: groups {sorted(torn['group'])[:5]}")
+    """12 hex digits of a table's text: cells apart by tabs, rows by newlines, null as nothing, by photo_id."""
+    cells = [pl.col(name).cast(pl.String).fill_null("") for name in frame.columns]
+    lines = frame.sort("photo_id").select(pl.concat_str(cells, separator="\t").str.join("\n")).item()
+    return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -175,25 +194,86 @@ def read_manifest(root: Path) -> Manifest:
     Raises:
         ManifestError: if it is missing, no Parquet file, of another version, or inconsistent.
     """
+    rows, header = scan_manifest(root)
+    return Manifest(frame=_collect(rows, str(root / FILE_NAME)), root=root, header=header)
+
+
+def scan_manifest(root: Path) -> tuple[pl.LazyFrame, Header]:
+    """The rows of `root/manifest.parquet`, not read yet and not validated, and what the file says of them all.
+
+    Raises:
+        ManifestError: if it is missing, no Parquet file, or of another version.
+    """
     path = root / FILE_NAME
     if not path.is_file():
         raise ManifestError(f"{path}: no manifest there. Make one: bintally ingest SOURCE {root}")
+    return scan_manifest_file(path)
+
+
+def parse_manifest(data: bytes, root: Path, name: str) -> Manifest:
+    """A manifest from its file's bytes, as a store holds it.
+
+    Args:
+        data: the Parquet file.
+        root: the folder that photos will be read from.
+        name: what errors call it.
+
+    Raises:
+        ManifestError: as `read_manifest` does.
+    """
+    rows, header = _scan(BytesIO(data), name)
+    return Manifest(frame=_collect(rows, name), root=root, header=header)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The bytes that `write_manifest` writes."""
+    buffer = BytesIO()
+    _sink(manifest.frame.sort("photo_id").lazy(), buffer, manifest.header)
+    return buffer.getvalue()
+
+
+def scan_manifest_file(path: Path) -> tuple[pl.LazyFrame, Header]:
+    """As `scan_manifest`, for a manifest under any name."""
+    return _scan(path, str(path))
+
+
+def _scan(file: Path | BytesIO, name: str) -> tuple[pl.LazyFrame, Header]:
     try:
-        metadata = pl.read_parquet_metadata(path)
-        frame = pl.read_parquet(path)
+        metadata = pl.read_parquet_metadata(file)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ManifestError(f"{path}: not a readable Parquet file ({error}). Ingest again") from error
+        raise _unreadable(name, error) from error
+    return pl.scan_parquet(file), _parse_header(metadata.get(_METADATA_KEY, ""), name)
+
+
+def _collect(rows: pl.LazyFrame, name: str) -> pl.DataFrame:
     try:
-        header = json.loads(metadata[_METADATA_KEY])
-        version = header["version"]
+        return rows.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(name, error) from error
+
+
+def _parse_header(text: str, name: str) -> Header:
+    foreign = f"{name}: a Parquet file, but not one that Bintally wrote"
+    try:
+        values = json.loads(text)
+        version = values["version"]
     except (KeyError, ValueError, TypeError) as error:
-        raise ManifestError(f"{path}: a Parquet file, but not one that Bintally wrote") from error
+        raise ManifestError(foreign) from error
     if version != FORMAT_VERSION:
         raise ManifestError(
-            f"{path}: manifest version {version}, but this Bintally reads version {FORMAT_VERSION}. "
-            "Ingest again, or use the Bintally that wrote it"
+            f"{name}: manifest version {version}, but this Bintally reads version {FORMAT_VERSION}. Use the Bintally "
+            f"that wrote it, or move the file away and ingest again from {values.get('source', 'its source')}: photos "
+            "that are there are not fetched again"
         )
-    return Manifest(frame=frame, root=root, source=header["source"], salt=header["salt"], extra=header["extra"])
+    source, salt, extra = (values.get(key) for key in ("source", "salt", "extra"))
+    texts = isinstance(extra, dict) and all(isinstance(note, str) for note in extra.values())
+    if not (isinstance(source, str) and isinstance(salt, str) and texts):
+        raise ManifestError(foreign)
+    return Header(source=source, salt=salt, extra=extra)
+
+
+def _unreadable(name: str, error: Exception) -> ManifestError:
+    return ManifestError(f"{name}: not a readable Parquet file ({error}). Move it away and ingest again")
 
 
 def write_manifest(manifest: Manifest) -> Path:
@@ -202,16 +282,23 @@ def write_manifest(manifest: Manifest) -> Path:
     Raises:
         ManifestError: if it cannot be written.
     """
-    path = manifest.root / FILE_NAME
-    header = {
-        "version": FORMAT_VERSION,
-        "source": manifest.source,
-        "salt": manifest.salt,
-        "extra": dict(manifest.extra),
-    }
+    return sink_manifest(manifest.frame.sort("photo_id").lazy(), manifest.root, manifest.header)
+
+
+def sink_manifest(rows: pl.LazyFrame, root: Path, header: Header) -> Path:
+    """Stream rows, sorted by photo_id and valid, into `root/manifest.parquet`: whole or not at all.
+
+    Raises:
+        ManifestError: if it cannot be written.
+    """
+    path = root / FILE_NAME
     try:
         with whole_file(path) as part:
-            manifest.frame.sort("photo_id").write_parquet(part, metadata={_METADATA_KEY: json.dumps(header)})
+            _sink(rows, part, header)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ManifestError(f"{path}: cannot be written ({error}); the manifest before it still stands") from error
     return path
+
+
+def _sink(rows: pl.LazyFrame, file: Path | BytesIO, header: Header) -> None:
+    rows.sink_parquet(file, metadata={_METADATA_KEY: header.to_json()}, row_group_size=_GROUP_ROWS)

@@ -8,18 +8,22 @@ Refuses splits in which a required count is missing.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from bintally.data.manifest import SCHEMA, Flag, Manifest, Split
+from bintally.data.manifest import DEFAULT_EXCLUDED, SCHEMA, UNUSABLE, Flag, Manifest, Split, has_any_flag
 from bintally.domain.bins import PhotoId
 from bintally.errors import SplitError
 
 DEFAULT_SALT = "bintally-1"
 SHARES: Mapping[Split, float] = {Split.TRAIN: 0.76, Split.VAL: 0.06, Split.CALIBRATION: 0.08, Split.TEST: 0.10}
 REQUIRED_COUNTS = (1, 2, 3, 4, 5)
+NO_SPLIT = "none"
+"""Where a photo is that was not placed yet, or could not be fetched."""
+PLACES = (*(split.value for split in Split), NO_SPLIT)
+"""Where a photo can be: the splits, and none of them."""
 _REACH = 3  # siblings' numbers differ by at most this; measured on ABID, where chains have 1-3 photos
 
 
@@ -31,6 +35,7 @@ class SplitReport:
         manifest: with group and split of every photo; not yet on disk.
         table: count -> split -> labelled photos; counts in order.
         unlabelled: split -> photos without a count.
+        not_fetched: photos that could not be had and were never placed: they are in no split.
         groups: how many groups there are.
         photos_with_sibling: how many photos have at least one.
         torn_chains: sibling chains that lie in more than one split, because a photo that came later joined two
@@ -41,8 +46,9 @@ class SplitReport:
     """
 
     manifest: Manifest
-    table: Mapping[int, Mapping[Split, int]]
-    unlabelled: Mapping[Split, int]
+    table: Mapping[int, Mapping[str, int]]
+    unlabelled: Mapping[str, int]
+    not_fetched: int
     groups: int
     photos_with_sibling: int
     torn_chains: int
@@ -111,7 +117,7 @@ def chains(products: Mapping[PhotoId, frozenset[str]]) -> list[tuple[PhotoId, ..
 
     for series in _by_series(products).values():
         for place, (number, photo_id) in enumerate(series):
-            for other_number, other in series[place + 1 :]:
+            for other_number, other in _following(series, place):
                 if other_number - number > _REACH:
                     break
                 if products[photo_id] & products[other]:
@@ -120,6 +126,11 @@ def chains(products: Mapping[PhotoId, frozenset[str]]) -> list[tuple[PhotoId, ..
     for photo_id in sorted(products, key=_by_number):
         members[root(photo_id)].append(photo_id)
     return sorted((tuple(chain) for chain in members.values()), key=lambda chain: chain[0])
+
+
+def _following(series: list[tuple[int, PhotoId]], place: int) -> Iterator[tuple[int, PhotoId]]:
+    """What comes after `place`, without a copy of it all: a series may be half a million photos long."""
+    return (series[later] for later in range(place + 1, len(series)))
 
 
 def _by_series(photo_ids: Iterable[PhotoId]) -> Mapping[str, list[tuple[int, PhotoId]]]:
@@ -157,7 +168,7 @@ def _distance(photo_id: PhotoId, other: PhotoId) -> tuple[int, bool, str]:
 
 
 def split(manifest: Manifest, salt: str | None = None, *, required_counts: Iterable[int] | None = None) -> SplitReport:
-    """Place every photo of `manifest` in a group and a split.
+    """Place every photo of `manifest` in a group and a split, but for those that were not fetched and have none yet.
 
     Args:
         manifest: as ingested, or split before: then photos that were placed stay where they are.
@@ -170,21 +181,21 @@ def split(manifest: Manifest, salt: str | None = None, *, required_counts: Itera
     salt = (manifest.salt or DEFAULT_SALT) if salt is None else salt
     if not salt:
         raise SplitError(f"salt: expected a text that is not empty, such as {DEFAULT_SALT!r}")
-    joined = chains(_products(manifest.frame))
     placed = _placed(manifest.frame) if manifest.salt == salt else {}
+    here = manifest.frame.filter(~has_any_flag([Flag.NOT_FETCHED]) | pl.col("photo_id").is_in(list(placed)))
+    joined = chains(_products(here))
     groups = {photo_id: group for chain in joined for photo_id, group in name_groups(chain, placed).items()}
     splits = {photo_id: split_of(group, salt) for photo_id, group in groups.items()}
-    ids = manifest.frame["photo_id"].to_list()
-    frame = manifest.frame.with_columns(
-        pl.Series("group", [groups[i] for i in ids], dtype=pl.String),
-        pl.Series("split", [splits[i].value for i in ids], dtype=pl.String),
-    ).select(SCHEMA.names())
+    frame = _with_places(manifest.frame, groups, splits)
     _check_counts(frame, required_counts)
+    photos = tabulate(frame.drop_nulls("split"))
     random_test, beside = _random_leak(joined, salt)
+    unlabelled = photos.pop(None, {})
     return SplitReport(
-        manifest=replace(manifest, frame=frame, salt=salt),
-        table=_table(frame),
-        unlabelled=_by_split(frame.filter(pl.col("count").is_null())),
+        manifest=replace(manifest, frame=frame, header=replace(manifest.header, salt=salt)),
+        table={count or 0: {split.value: row[split] for split in Split} for count, row in photos.items()},
+        unlabelled={split.value: unlabelled.get(split, 0) for split in Split},
+        not_fetched=frame.height - here.height,
         groups=len(set(groups.values())),
         photos_with_sibling=sum(len(chain) for chain in joined if len(chain) > 1),
         torn_chains=sum(len({splits[photo_id] for photo_id in chain}) > 1 for chain in joined),
@@ -214,29 +225,42 @@ def _random_leak(joined: list[tuple[PhotoId, ...]], salt: str) -> tuple[int, int
     return test, beside
 
 
-def _by_split(frame: pl.DataFrame) -> dict[Split, int]:
-    found = Counter(frame["split"].to_list())
-    return {split: found[split.value] for split in Split}
+def _with_places(frame: pl.DataFrame, groups: Mapping[PhotoId, str], splits: Mapping[PhotoId, Split]) -> pl.DataFrame:
+    """The table with these groups and splits in place of its own; null for photos that have none."""
+    places = pl.DataFrame(
+        {"photo_id": list(groups), "group": list(groups.values()), "split": [splits[i].value for i in groups]},
+        schema={name: SCHEMA[name] for name in ("photo_id", "group", "split")},
+    )
+    return frame.drop("group", "split").join(places, on="photo_id", how="left", maintain_order="left").select(*SCHEMA)
 
 
-def _table(frame: pl.DataFrame) -> dict[int, dict[Split, int]]:
-    labelled = frame.drop_nulls("count")
-    return {count: _by_split(labelled.filter(pl.col("count") == count)) for count in sorted(labelled["count"].unique())}
+def tabulate(frame: pl.DataFrame) -> dict[int | None, dict[str, int]]:
+    """How many photos of each count lie in each split, and in none: counts in order, None (unlabelled) last.
+
+    >>> rows = pl.DataFrame({"count": [2, 2, None], "split": ["val", None, "train"]})
+    >>> tabulate(rows)[2]
+    {'train': 0, 'val': 1, 'calibration': 0, 'test': 0, 'none': 1}
+    >>> list(tabulate(rows))
+    [2, None]
+    """
+    found: dict[int | None, dict[str, int]] = {}
+    for count, split, photos in frame.group_by("count", "split").len().sort("count", nulls_last=True).iter_rows():
+        found.setdefault(count, dict.fromkeys(PLACES, 0))[split or NO_SPLIT] = photos
+    return found
 
 
 def _check_counts(frame: pl.DataFrame, required: Iterable[int] | None) -> None:
     """Refuse splits of which one has no usable photo of a required count."""
-    flagged = pl.any_horizontal(
-        [pl.col("flags").list.contains(flag.value) for flag in (Flag.BAD_PHOTO, Flag.TOTAL_MISMATCH)]
-    )
-    usable = frame.drop_nulls("count").filter(~flagged)
-    present = set(usable["count"].to_list())
-    for count in sorted(present.intersection(REQUIRED_COUNTS) if required is None else set(required)):
-        rows = usable.filter(pl.col("count") == count)
-        lacking = [split.value for split, photos in _by_split(rows).items() if photos == 0]
+    kept_out = has_any_flag([*UNUSABLE, *DEFAULT_EXCLUDED])
+    usable = frame.drop_nulls(["count", "split"]).filter(~kept_out)
+    by_count = tabulate(usable)
+    occurring = [count for count in REQUIRED_COUNTS if count in by_count]
+    for count in occurring if required is None else sorted(set(required)):
+        lacking = [split.value for split in Split if not by_count.get(count, {}).get(split)]
         if lacking:
+            groups = usable.filter(pl.col("count") == count)["group"].n_unique()
             raise SplitError(
-                f"too few photos of count {count} to split: {rows['group'].n_unique()} groups, none in "
+                f"too few photos of count {count} to split: {groups} groups, none in "
                 f"{', '.join(lacking)}. Ingest more photos, or say which counts matter: --require-counts 1-3 "
                 "(or none)"
             )

@@ -6,17 +6,18 @@ is listed with its reason and is in no figure. Never imports torch.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from bintally.data.manifest import Manifest, Split
+from bintally.data.manifest import DEFAULT_EXCLUDED, Manifest, Split, parse_flags
 from bintally.domain.counts import CountEstimator
 from bintally.domain.verdicts import Policy
 from bintally.errors import ManifestError, PhotoError
 from bintally.evaluation.bootstrap import DEFAULT_RESAMPLES, Array, GroupBootstrap, ratio
+from bintally.evaluation.health import Health
 from bintally.evaluation.metrics import (
     METRIC,
     SCOPE,
@@ -77,10 +78,12 @@ def evaluate(
     known_counts: tuple[int, int | None] = (0, None),
     policy: Policy | None = None,
     curves: Curves | None = None,
+    health: Health | None = None,
     resamples: int = DEFAULT_RESAMPLES,
     seed: int = 0,
     batch_size: int = 64,
     max_train_photos: int | None = None,
+    excluded: Iterable[str] = DEFAULT_EXCLUDED,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure `estimator` on the labelled photos of `splits`.
@@ -92,20 +95,25 @@ def evaluate(
         known_counts: (low, high) counts it was trained to tell apart, as `decide` takes them.
         policy: for the verification section; the default policy where none is given.
         curves: of the run that made it, kept beside the figures.
+        health: likewise.
         resamples: of the bootstrap by sibling group.
         seed: of the bootstrap. Evaluations to be compared need the same one.
         batch_size: photos held in memory and given to the estimator at a time.
         max_train_photos: measure the training split on this many of its photos, evenly picked; every other split whole.
+        excluded: flags that keep a photo out of every split but test, as `Manifest.usable` takes them. Evaluations to
+            be compared need the same.
         progress: called after each batch.
 
     Raises:
         ManifestError: if there are no splits, a split has no labelled photo, or a photo is not where it should be.
+        SettingsError: if a flag does not exist.
     """
+    kept_out = tuple(flag.value for flag in parse_flags(excluded))
     if not splits:
         raise ValueError("expected at least one split to evaluate on")
     results = []
     for split in splits:
-        rows = _rows(manifest, split, max_train_photos)
+        rows = _rows(manifest, split, kept_out, max_train_photos)
         answers = _ask(estimator, manifest, rows, split, batch_size=batch_size, progress=progress)
         bootstrap = GroupBootstrap(answers.groups, resamples=resamples, seed=seed)
         results.append(_split_result(split, answers, bootstrap))
@@ -117,10 +125,11 @@ def evaluate(
         last_count=estimator.last_count,
         known_counts=known_counts,
         provenance=Provenance(
-            source=manifest.source,
+            source=manifest.header.origin,
             salt=manifest.salt,
             split_hash=manifest.split_hash,
             content_hash=manifest.content_hash,
+            excluded_flags=kept_out,
         ),
         resamples=resamples,
         seed=seed,
@@ -134,12 +143,13 @@ def evaluate(
         ),
         predictions=_predictions(answers, overall.predicted),
         curves=curves,
+        health=health,
     )
 
 
-def _rows(manifest: Manifest, split: Split, max_train_photos: int | None) -> pl.DataFrame:
-    """The photos to measure; a photo without a group counts as a group of its own."""
-    rows = manifest.usable(split).sort("photo_id").with_columns(pl.col("group").fill_null(pl.col("photo_id")))
+def _rows(manifest: Manifest, split: Split, excluded: Iterable[str], max_train_photos: int | None) -> pl.DataFrame:
+    """The photos to measure."""
+    rows = manifest.usable(split, excluded).sort("photo_id")
     if split is Split.TRAIN and max_train_photos is not None and max_train_photos < rows.height:
         rows = rows[np.linspace(0, rows.height - 1, max_train_photos).round().astype(np.int64)]
     return rows

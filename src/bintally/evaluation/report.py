@@ -4,15 +4,11 @@ The page loads nothing: CSS, SVG and photos are in it. Refuses evaluations that 
 splits, for figures of different splits do not compare.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 from bintally.data.files import whole_file
 from bintally.data.images import decode
@@ -33,13 +29,10 @@ from bintally.evaluation.columns import (
 from bintally.evaluation.compare import COMPARED_METRICS, COMPARED_SCOPES, Comparison, check_comparable, compare
 from bintally.evaluation.metrics import PROBABILITY_FLOOR, MetricName, ScopeName
 from bintally.evaluation.results import Evaluation, PopulationName, Prediction
+from bintally.pages.layout import PHOTO_NOTE, environment
+from bintally.pages.pictures import thumbnail
 
-DEFAULT_PHOTO_NOTE = (
-    "The photos on this page belong to whoever published the data source. Those of the Amazon Bin Image Dataset are "
-    "© Amazon, CC BY-NC-SA 3.0 US: pass this page on for non-commercial use only, credited and under the same licence."
-)
 _MISTAKES = 12
-_THUMBNAIL_SIDE_PX = 260
 _SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
 _SPLIT_SCOPES = (ScopeName.FIVE_RESTRICTED, ScopeName.ALL)
 _DETAIL_METRICS = (
@@ -99,7 +92,7 @@ def write_report(
     manifest: Manifest,
     *,
     benchmark: str | None = None,
-    photo_note: str = DEFAULT_PHOTO_NOTE,
+    photo_note: str = PHOTO_NOTE,
 ) -> Path:
     """Write the page, whole or not at all.
 
@@ -136,14 +129,8 @@ def render_report(
                 f"{manifest.root} has {of_manifest}. Evaluate again on this manifest"
             )
     against = _benchmark(in_order, benchmark)
-    environment = Environment(
-        loader=PackageLoader("bintally.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    template = environment("bintally.evaluation").get_template("report.html.j2")
+    return template.render(
         best=first,
         detail_split=first.detail_split,
         photos=len(first.predictions),
@@ -158,6 +145,7 @@ def render_report(
         benchmark=against.estimator,
         paired=_paired_table([compare(e, against) for e in in_order if e is not against]),
         verification=_verification_table(in_order),
+        healths=[(e.estimator, e.health) for e in in_order if e.health is not None],
         policy=first.verification,
         details=[_detail(evaluation, manifest) for evaluation in in_order],
         floor=f"{PROBABILITY_FLOOR:.7f}",
@@ -322,18 +310,9 @@ def _plots(evaluation: Evaluation) -> tuple[tuple[str, str, Markup], ...]:
 def _mistake(row: Prediction, last_count: int, manifest: Manifest) -> _Mistake:
     return _Mistake(
         photo_id=row.photo_id,
-        picture=_thumbnail(manifest, row.photo_key),
+        picture=thumbnail(decode(manifest.read_photo(row.photo_key), name=row.photo_key)),
         truth=str(row.count),
         predicted=f"{row.predicted}{'+' if row.predicted == last_count else ''}",
         confidence=f"{100 * row.confidence:.0f} %",
         p_true=f"{100 * row.probabilities[min(row.count, last_count)]:.1f} %",
     )
-
-
-def _thumbnail(manifest: Manifest, photo_key: str) -> str:
-    """The photo as a small JPEG in a data URL."""
-    image = Image.fromarray(decode(manifest.read_photo(photo_key), name=photo_key))
-    image.thumbnail((_THUMBNAIL_SIDE_PX, _THUMBNAIL_SIDE_PX))
-    small = BytesIO()
-    image.save(small, "JPEG", quality=78, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode('ascii')}"

@@ -18,6 +18,7 @@ from bintally.data.files import whole_file
 from bintally.data.manifest import Split
 from bintally.errors import CheckpointError
 from bintally.evaluation.bootstrap import Figure
+from bintally.evaluation.health import Health
 from bintally.evaluation.metrics import MetricName, ScopeName
 
 FORMAT_VERSION: Literal[1] = 1
@@ -29,12 +30,13 @@ class _Frozen(BaseModel):
 
 
 class Provenance(_Frozen):
-    """Which photos in which splits: figures compare only where the two hashes agree."""
+    """Which photos in which splits: figures compare only where the hashes agree, and outside test also the flags."""
 
     source: str
     salt: str
     split_hash: str
     content_hash: str
+    excluded_flags: tuple[str, ...] = ("total-mismatch",)  # that alone before recipes said so
 
 
 class Curves(_Frozen):
@@ -191,6 +193,7 @@ class Evaluation(_Frozen):
     verification: VerificationResult
     predictions: tuple[Prediction, ...]
     curves: Curves | None = None
+    health: Health | None = None
 
     def split(self, split: Split) -> SplitResult | None:
         """The result over one split; None where it was not measured."""

@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bintally.data.images import decode
-from bintally.data.manifest import Manifest, Split
+from bintally.data.manifest import DEFAULT_EXCLUDED, Manifest, Split
 from bintally.domain.classes import CountClasses
 from bintally.domain.counts import CountEstimator
 from bintally.errors import PhotoError, SplitError
@@ -188,17 +188,30 @@ def cues(photo: bytes) -> npt.NDArray[np.float64]:
 
 
 def fit_baselines(
-    manifest: Manifest, classes: CountClasses, *, seed: int = 0, progress: Progress | None = None
+    manifest: Manifest,
+    classes: CountClasses,
+    *,
+    excluded: Iterable[str] = DEFAULT_EXCLUDED,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> tuple[CountEstimator, ...]:
     """Majority, prior and cues, fitted to the training split of `manifest`; photos outside `classes` are left out.
 
     A training photo that cannot be decoded is named in the log and left out of the cues.
 
+    Args:
+        manifest: with splits made.
+        classes: the counts that are told apart.
+        excluded: flags that keep a photo out, as `Manifest.usable` takes them.
+        seed: of the cues' trees.
+        progress: called after each photo.
+
     Raises:
+        SettingsError: if a flag does not exist.
         ManifestError: if there are no splits, or a photo is not where it should be.
         SplitError: if no training photo has a count inside `classes`.
     """
-    rows = manifest.usable(Split.TRAIN).sort("photo_id")
+    rows = manifest.usable(Split.TRAIN, excluded).sort("photo_id")
     rows = rows.filter(classes.encode(rows["count"].to_numpy().astype(np.int64)) >= 0)
     labels: list[int] = rows["count"].to_list()
     constants = MajorityBaseline.fit(labels, classes), PriorBaseline.fit(labels, classes)

@@ -42,6 +42,7 @@ class CheckpointFacts(BaseModel):
     epochs_run: int
     best_epoch: int
     seconds: float
+    sittings: int = 1
     metrics: dict[str, float]
 
     @property

@@ -4,7 +4,9 @@ An item is asked for by (epoch, index), so that augmentation is a function of (s
 Batches are photos uint8[N,S,S,3], classes int64[N].
 """
 
+import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -92,36 +94,67 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
         return photo
 
 
-class EpochSampler(Sampler[Place]):
-    """Indices in an order that is a function of (seed, epoch), each with its epoch; Lightning calls `set_epoch`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Which part of an epoch one process reads, and where it begins: a run that goes on begins within an epoch."""
 
-    def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
-        self._length, self._seed, self._shuffle = length, seed, shuffle
-        self._epoch = 0
+    rank: int = 0
+    ranks: int = 1
+    epoch: int = 0
+    batches: int = 0  # of that epoch that are done already
+
+
+class EpochSampler(Sampler[Place]):
+    """Indices in an order that is a function of (seed, epoch), each with its epoch; Lightning calls `set_epoch`.
+
+    Several processes take turns in that order, and each gets equally many: what is left over waits for another epoch.
+    The epoch that `share` names begins after its first `skip` indices, all others at their beginning.
+    """
+
+    def __init__(self, length: int, *, seed: int, shuffle: bool, share: Share = Share(), skip: int = 0) -> None:
+        self._length, self._seed, self._shuffle, self._share = length, seed, shuffle, share
+        self._epoch, self._skip = share.epoch, skip
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
-        self._epoch = epoch
+        """Say which epoch comes next; the one under way goes on."""
+        if epoch != self._epoch:
+            self._epoch, self._skip = epoch, 0
 
     def __len__(self) -> int:
-        return self._length
+        """Of a whole epoch, wherever this one begins."""
+        return self._length // self._share.ranks
 
     def __iter__(self) -> Iterator[Place]:
         rng = np.random.default_rng((self._seed, self._epoch))
         order = rng.permutation(self._length) if self._shuffle else np.arange(self._length)
-        return ((self._epoch, int(index)) for index in order)
+        mine = order[self._share.rank :: self._share.ranks][: len(self)]
+        epoch = self._epoch
+        return ((epoch, int(index)) for index in mine[self._skip :])
 
 
-def loader(dataset: PhotoDataset, settings: RunSettings, *, shuffle: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+def loader(
+    dataset: PhotoDataset, settings: RunSettings, *, shuffle: bool, share: Share = Share()
+) -> DataLoader[tuple[Tensor, Tensor]]:
     """Batches of `dataset`: for training shuffled and without an incomplete last one; otherwise in order and whole."""
+    skip = share.batches * settings.batch_size
+    sampler = EpochSampler(len(dataset), seed=settings.seed, shuffle=shuffle, share=share, skip=skip)
     return DataLoader(
         dataset,
         batch_size=settings.batch_size,
-        sampler=EpochSampler(len(dataset), seed=settings.seed, shuffle=shuffle),
-        drop_last=shuffle and len(dataset) > settings.batch_size,
+        sampler=sampler,
+        drop_last=shuffle and len(sampler) > settings.batch_size,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
         # The parent has threads (polars, torch): forking it can hang.
         multiprocessing_context="spawn" if settings.workers else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_ignore_signals,
+        # Its own, or each pass would draw from the numbers that dropout is drawn from.
+        generator=torch.Generator().manual_seed(settings.seed),
     )
+
+
+def _ignore_signals(_worker: int) -> None:
+    """A signal to all processes at once is for the training one to answer, and it may still want photos."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)

@@ -11,6 +11,8 @@ class Provenance(BaseModel):
     bintally_version: str
     created: str  # UTC, ISO 8601
     source: str  # where its photos came from
+    prepared: str = ""  # hash of the settings its photos were prepared with; empty: they were as they came
+    excluded_flags: tuple[str, ...] = ("total-mismatch",)  # what kept photos out; that alone before recipes said so
     manifest_hash: str
     split_hash: str
     settings_hash: str

@@ -1,29 +1,31 @@
 """The recipe, read from top to bottom: manifest and settings in, a calibrated checkpoint in a run folder out.
 
 Uses the train split to learn, val to stop and to choose the epoch, calibration to fit the temperature; never test.
-A run folder holds `settings.toml`, `curves.csv`, `checkpoint.safetensors` and `checkpoint.json` (written last).
+A run folder holds `settings.toml`, `curves.csv`, `checkpoint.safetensors` and `checkpoint.json` (written last); while
+it is unfinished also `resume.pt`, from which the same call goes on.
 """
 
-import csv
 import logging
 import math
-import tempfile
+import os
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import lightning
 import tomli_w
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn import functional
 
 from bintally import __version__
-from bintally.data.files import whole_file
-from bintally.data.manifest import Manifest, Split
+from bintally.data.manifest import Manifest, Split, parse_flags
+from bintally.data.prepared import check_side, prepared_as
 from bintally.domain.classes import CountClasses
 from bintally.errors import CheckpointError, ManifestError, SettingsError
 from bintally.models.calibration import fit_temperature
@@ -34,14 +36,16 @@ from bintally.models.checkpoint import (
     build_network,
     save_checkpoint,
 )
-from bintally.models.dataset import PhotoDataset, loader
+from bintally.models.dataset import PhotoDataset, Share, loader
 from bintally.models.network import SMALL_CNN, CountNetwork, load_backbone
 from bintally.models.provenance import Provenance
 from bintally.settings import RunSettings
+from bintally.training.curves import CURVES_NAME, CurvesWriter
+from bintally.training.keeper import Keeper
 from bintally.training.module import CountModule
+from bintally.training.resume import StateFile, Unfinished, forget, identity, read_state
+from bintally.training.stopping import StopSignals
 
-CURVES_NAME = "curves.csv"
-CURVES_COLUMNS = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 SETTINGS_NAME = "settings.toml"
 DEFAULT_LICENCE = "as the photos it was trained on; ABID: CC BY-NC-SA 3.0 US, non-commercial"
 _log = logging.getLogger(__name__)
@@ -66,8 +70,11 @@ def fit(
     callbacks: tuple[Callback, ...] = (),
     progress: bool = True,
     max_steps: int = -1,
+    resume: bool = True,
+    checkpoint_every: int | None = None,
+    say: Callable[[str], None] = _log.info,
 ) -> Checkpoint:
-    """Train, calibrate and save one model.
+    """Train, calibrate and save one model; or go on with what was broken off in `run`.
 
     Args:
         manifest: photos with splits.
@@ -75,49 +82,63 @@ def fit(
         run: the run's folder; must not hold a finished run.
         weights: the backbone's ImageNet weights; None: timm's hub, if the recipe wants any.
         licence: what stands in the model about its use.
-        callbacks: Lightning callbacks to add.
+        callbacks: Lightning callbacks to add; their `state_dict` is saved and given back when the run goes on.
         progress: show a progress bar.
         max_steps: stop after so many optimiser steps; -1: by epochs only.
+        resume: go on with an unfinished run, where `run` holds one; otherwise begin anew.
+        checkpoint_every: save after so many steps; None: as often as costs one percent of the time.
+        say: is told where the run goes on.
 
     Raises:
-        CheckpointError: if `run` holds a finished run.
-        ManifestError: if a split is missing or has no photo with a wanted count, or a photo is gone.
+        CannotWriteError: if the run's state cannot be saved.
+        CheckpointError: if `run` holds a finished run, or an unfinished one of another kind.
+        ManifestError: if a split is missing or has no photo with a wanted count, a photo is gone, or the photos were
+            prepared at another side.
         PhotoError: naming a photo that cannot be decoded.
-        SettingsError: if the backbone is unknown, `max_steps` is 0, or the loss went to infinity.
+        SettingsError: if the backbone or a flag is unknown, `max_steps` is 0, or the loss went to infinity.
+        StoppedError: if it was told to stop by SIGTERM or Ctrl-C; its state is saved.
         WeightsError: if weights are missing or do not fit.
     """
     started = time.monotonic()
+    parse_flags(settings.data.excluded_flags)
     if max_steps != -1 and max_steps < 1:
         raise SettingsError(f"--max-steps: expected 1 or more, or -1 for no limit, got {max_steps}")
+    if weights is not None and not _wants_weights(settings):
+        raise SettingsError(f"recipe {settings.recipe!r} trains from nothing, but --weights {weights} was given")
     if (run / FACTS_NAME).exists():
+        forget(run)  # what a process killed just then left
         raise CheckpointError(f"{run}: holds a finished run already; choose another --out, or remove it first")
+    check_side(manifest, settings.data.side_px, wanted_by=f"recipe {settings.recipe!r}", can_change=True)
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
 
     classes = choose_classes(manifest, settings)
-    network = _start_network(settings, classes, weights)
+    same = identity(manifest, settings, weights, max_steps)
+    before = read_state(run, same) if resume else None
+    network = _start_network(settings, classes, weights, anew=before is None)
     data = _datasets(manifest, settings, classes)
-    _start_folder(run, settings)
+    kept_out = manifest.kept_out(settings.data.excluded_flags)
+    _log.info("kept out of train, val and calibration: %s", {flag.value: photos for flag, photos in kept_out.items()})
+    _start_folder(run, settings, before, say)
 
-    module = CountModule(network, classes, settings)
-    with tempfile.TemporaryDirectory(dir=run, prefix=".best-") as scratch:
-        # Lightning puts averaged weights into whole checkpoints only: weights alone would be the last step's.
-        alone = not settings.optimiser.ema_decay
-        best = ModelCheckpoint(dirpath=scratch, monitor="val_loss", save_weights_only=alone)
-        curves = CurvesWriter(run / CURVES_NAME)
-        early = EarlyStopping("val_loss", patience=settings.patience)
-        watchers = [best, curves, early, StopAfter(max_steps), *callbacks]
-        if settings.optimiser.ema_decay:
-            watchers.append(EMAWeightAveraging(decay=settings.optimiser.ema_decay))
-        trainer = _trainer(settings, watchers, progress=progress, max_steps=max_steps, folder=Path(scratch))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")  # its advice on loggers, workers and deprecations
-            _learn(trainer, module, data, settings)
-        if not math.isfinite(curves.best["val_loss"]):
-            raise SettingsError(
-                f"{run}: the loss went to infinity; try a lower rate, such as --set optimiser.lr=0.0001"
-            )
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
+    def clock() -> float:
+        return time.monotonic() - started + (before.seconds if before else 0)
+
+    module = CountModule(network, classes, settings, max_steps=max_steps)
+    curves = CurvesWriter(run / CURVES_NAME, clock)
+    signals = StopSignals()
+    sitting = before.sittings + 1 if before else 1
+    keeper = Keeper(run, identity=same, sitting=sitting, every=checkpoint_every, clock=clock, signals=signals)
+    watchers = [curves, EarlyStopping("val_loss", patience=settings.patience), StopAfter(max_steps), *callbacks, keeper]
+    if settings.optimiser.ema_decay:
+        watchers.append(EMAWeightAveraging(decay=settings.optimiser.ema_decay))
+    trainer = _trainer(settings, watchers, progress=progress, folder=run)
+    with warnings.catch_warnings(), signals.restored():
+        warnings.filterwarnings("ignore", module="lightning")  # its advice on loggers, workers and deprecations
+        _learn(trainer, module, data, settings, before)
+    if not math.isfinite(curves.best["val_loss"]):
+        forget(run)
+        raise SettingsError(f"{run}: the loss went to infinity; try a lower rate, such as --set optimiser.lr=0.0001")
+    module.load_state_dict(keeper.best_weights)
 
     logits, labels = predict_logits(module, data.calibration, settings)
     temperature = fit_temperature(logits, labels)
@@ -133,11 +154,14 @@ def fit(
             provenance=_provenance(manifest, settings, weights, licence),
             epochs_run=len(curves.rows),
             best_epoch=curves.best_epoch,
-            seconds=round(time.monotonic() - started, 1),
+            seconds=round(clock(), 1),
+            sittings=sitting,
             metrics={**curves.best, "calibration_loss": _loss(logits / temperature, labels)},
         ),
     )
-    save_checkpoint(run, checkpoint)
+    if trainer.is_global_zero:
+        save_checkpoint(run, checkpoint)
+        forget(run)
     return checkpoint
 
 
@@ -147,7 +171,7 @@ def choose_classes(manifest: Manifest, settings: RunSettings) -> CountClasses:
     Raises:
         ManifestError: if a count asked for has no training photo, or training has no two different counts.
     """
-    counts = manifest.usable(Split.TRAIN)["count"].to_numpy()
+    counts = manifest.usable(Split.TRAIN, settings.data.excluded_flags)["count"].to_numpy()
     if settings.data.counts is None:
         largest = int(counts.max())
         if largest < 1:
@@ -186,58 +210,36 @@ class StopAfter(Callback):
             trainer.should_stop = True
 
 
-class CurvesWriter(Callback):
-    """Writes one row per epoch to `curves.csv`, at once, so that a stopped run keeps what it had."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.rows: list[dict[str, float]] = []
-        self._started = time.monotonic()
-
-    @property
-    def best(self) -> dict[str, float]:
-        """Losses and accuracies of the epoch with the lowest validation loss."""
-        row = min(self.rows, key=lambda row: row["val_loss"])
-        return {name: row[name] for name in CURVES_COLUMNS[1:5]}
-
-    @property
-    def best_epoch(self) -> int:
-        """That epoch, from 1."""
-        return int(min(self.rows, key=lambda row: row["val_loss"])["epoch"])
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Add the epoch's row."""
-        metrics = trainer.callback_metrics
-        row = {name: float(metrics[name]) for name in CURVES_COLUMNS[1:5]}
-        row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        row["seconds"] = round(time.monotonic() - self._started, 1)
-        self.rows.append({"epoch": float(trainer.current_epoch + 1), **row})
-        with whole_file(self._path) as part, part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, CURVES_COLUMNS)
-            writer.writeheader()
-            writer.writerows([{**row, "epoch": int(row["epoch"])} for row in self.rows])
-        _log.info("epoch %d: %s", trainer.current_epoch + 1, row)
-
-
-def _start_folder(run: Path, settings: RunSettings) -> None:
+@rank_zero_only
+def _start_folder(run: Path, settings: RunSettings, before: Unfinished | None, say: Callable[[str], None]) -> None:
     run.mkdir(parents=True, exist_ok=True)
+    if before is None:
+        forget(run)
+    else:
+        say(
+            f"{run}: goes on after {before.steps} steps, in epoch {before.epoch + 1}; "
+            f"{before.seconds:.0f} s in {before.sittings} sittings so far"
+        )
     (run / SETTINGS_NAME).write_text(tomli_w.dumps(settings.model_dump(exclude_none=True)), encoding="utf-8")
 
 
-def _start_network(settings: RunSettings, classes: CountClasses, weights: Path | None) -> CountNetwork:
-    wanted = settings.model.pretrained and settings.model.backbone != SMALL_CNN
-    if weights is not None and not wanted:
-        raise SettingsError(f"recipe {settings.recipe!r} trains from nothing, but --weights {weights} was given")
-    network = build_network(settings, classes, hub=wanted and weights is None)
-    if weights is not None:
+def _start_network(settings: RunSettings, classes: CountClasses, weights: Path | None, *, anew: bool) -> CountNetwork:
+    """The network to begin with; one that goes on gets its weights from the state."""
+    wanted = _wants_weights(settings)
+    network = build_network(settings, classes, hub=anew and wanted and weights is None)
+    if anew and weights is not None:
         load_backbone(network, weights)
     return network.to(memory_format=torch.channels_last)
+
+
+def _wants_weights(settings: RunSettings) -> bool:
+    return settings.model.pretrained and settings.model.backbone != SMALL_CNN
 
 
 def _datasets(manifest: Manifest, settings: RunSettings, classes: CountClasses) -> Datasets:
     def dataset(split: Split) -> PhotoDataset:
         return PhotoDataset(
-            manifest.usable(split),
+            manifest.usable(split, settings.data.excluded_flags),
             manifest.root,
             classes=classes,
             settings=settings,
@@ -247,25 +249,38 @@ def _datasets(manifest: Manifest, settings: RunSettings, classes: CountClasses) 
     return Datasets(train=dataset(Split.TRAIN), val=dataset(Split.VAL), calibration=dataset(Split.CALIBRATION))
 
 
-def _trainer(
-    settings: RunSettings, callbacks: list[Callback], *, progress: bool, max_steps: int, folder: Path
-) -> lightning.Trainer:
+def _trainer(settings: RunSettings, callbacks: list[Callback], *, progress: bool, folder: Path) -> lightning.Trainer:
+    torchrun = os.environ if "TORCHELASTIC_RUN_ID" in os.environ else {}
     return lightning.Trainer(
+        devices=int(torchrun["LOCAL_WORLD_SIZE"]) if torchrun else "auto",
+        num_nodes=int(torchrun["GROUP_WORLD_SIZE"]) if torchrun else 1,
         max_epochs=settings.epochs,
-        max_steps=max_steps,
         precision="bf16-mixed" if _use_bf16(settings) else "32-true",
         callbacks=callbacks,
+        plugins=[StateFile()],
         logger=False,
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         default_root_dir=folder,
+        use_distributed_sampler=False,  # ours knows of processes, and where it begins
     )
 
 
-def _learn(trainer: lightning.Trainer, module: CountModule, data: Datasets, settings: RunSettings) -> None:
+def _learn(
+    trainer: lightning.Trainer,
+    module: CountModule,
+    data: Datasets,
+    settings: RunSettings,
+    before: Unfinished | None,
+) -> None:
+    share = Share(rank=trainer.global_rank, ranks=trainer.world_size)
+    if before is not None:
+        share = replace(share, epoch=before.epoch, batches=before.batches)
+    train = loader(data.train, settings, shuffle=True, share=share)
+    val = loader(data.val, settings, shuffle=False)  # all of it in each process: they find the same
     try:
-        trainer.fit(module, loader(data.train, settings, shuffle=True), loader(data.val, settings, shuffle=False))
+        trainer.fit(module, train, val, ckpt_path=before.path if before else None, weights_only=True)
     except SystemExit as stop:  # what Lightning makes of an interrupt
         raise KeyboardInterrupt from stop
 
@@ -280,15 +295,17 @@ def _use_bf16(settings: RunSettings) -> bool:
 
 
 def _provenance(manifest: Manifest, settings: RunSettings, weights: Path | None, licence: str) -> Provenance:
-    hub = settings.model.pretrained and settings.model.backbone != SMALL_CNN
+    prepared = prepared_as(manifest.header)
     return Provenance(
         bintally_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=manifest.source,
+        source=manifest.header.origin,
+        prepared=prepared.hash if prepared else "",
+        excluded_flags=settings.data.excluded_flags,
         manifest_hash=manifest.content_hash,
         split_hash=manifest.split_hash,
         settings_hash=settings.content_hash,
-        weights=weights.name if weights else ("timm's hub" if hub else "none"),
+        weights=weights.name if weights else ("timm's hub" if _wants_weights(settings) else "none"),
         licence=licence,
     )
 

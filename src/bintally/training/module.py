@@ -36,11 +36,16 @@ def soft_targets(classes: Tensor, size: int, softness: float) -> Tensor:
 class CountModule(lightning.LightningModule):
     """Trains a `CountNetwork` with cross entropy."""
 
-    def __init__(self, network: CountNetwork, classes: CountClasses, settings: RunSettings) -> None:
+    def __init__(
+        self, network: CountNetwork, classes: CountClasses, settings: RunSettings, *, max_steps: int = -1
+    ) -> None:
+        """Take the network, and how many steps there are at most; -1: as many as epochs make."""
         super().__init__()
         self.network = network
         self.classes = classes
         self.settings = settings
+        self.max_steps = max_steps
+        self.trained = torch.zeros(3)  # loss and hits summed over this epoch's photos, and how many those are
 
     def forward(self, photos: Tensor) -> Tensor:
         """Logits of photos."""
@@ -53,12 +58,26 @@ class CountModule(lightning.LightningModule):
         logits = self(photos).float()
         loss = functional.cross_entropy(logits, soft_targets(classes, self.classes.size, self.settings.label_softness))
         with torch.no_grad():  # what the curves show compares with validation: hard labels
-            hard = functional.cross_entropy(logits, classes)
-            accuracy = (logits.argmax(1) == classes).float().mean()
+            hard = functional.cross_entropy(logits, classes, reduction="sum")
+            hits = (logits.argmax(1) == classes).sum()
+            self.trained = self.trained.to(hard) + torch.stack((hard, hits, torch.full_like(hard, len(classes))))
         self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=False)
-        self.log("train_loss", hard, on_step=False, on_epoch=True, batch_size=len(classes))
-        self.log("train_accuracy", accuracy, on_step=False, on_epoch=True, batch_size=len(classes))
         return loss
+
+    def on_fit_start(self) -> None:
+        """Give each process a dropout of its own."""
+        if self.global_rank:
+            torch.manual_seed(self.settings.seed + self.global_rank)
+
+    def on_train_epoch_start(self) -> None:
+        """Sum anew; Lightning leaves this out for an epoch that goes on."""
+        self.trained = torch.zeros(3)
+
+    def on_validation_epoch_end(self) -> None:
+        """Loss and accuracy of the epoch's training; here, because Lightning's own sums do not survive a stop."""
+        loss, hits, photos = self.trained.tolist()
+        values = {"train_loss": loss / photos, "train_accuracy": hits / photos}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=int(photos), sync_dist=True)
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Loss and accuracy of one batch, hard labels."""
@@ -73,6 +92,8 @@ class CountModule(lightning.LightningModule):
         settings = self.settings.optimiser
         optimiser = make_optimiser(self.network, settings)
         steps = max(1, int(self.trainer.estimated_stepping_batches))
+        if self.max_steps > 0:
+            steps = min(steps, self.max_steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(step, steps, settings))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,0 +1,1 @@
+"""What every page for a person shares: layout, pictures and plots, all inside the one HTML file."""
