@@ -111,15 +111,14 @@ def test_help_pages_are_current() -> None:
 def test_the_architecture_names_every_module() -> None:
     """Its tree holds exactly the modules that there are, `__init__` left out."""
     tree = next(block for block in code_blocks(ROOT / "ARCHITECTURE.md") if block.startswith("src/bintally/"))
-    drawn, folder = set(), ""
+    drawn: set[str] = set()
+    parts: list[str] = []  # of the line's path, two spaces for each
     for line in tree.splitlines()[1:]:
-        found = re.match(r"^( +)([\w.]+/?)  ", line)
-        if found is None:
+        if (found := re.match(r"^( +)([\w.]+/?)  ", line)) is None:
             continue
-        if found[2].endswith("/"):
-            folder = found[2]
-        elif found[2].endswith(".py"):
-            drawn.add(found[2] if len(found[1]) == 2 else folder + found[2])
+        parts = [*parts[: len(found[1]) // 2 - 1], found[2]]
+        if found[2].endswith(".py"):
+            drawn.add("".join(parts))
     source = ROOT / "src" / "bintally"
     real = {path.relative_to(source).as_posix() for path in source.rglob("*.py") if path.name != "__init__.py"}
     assert drawn == real

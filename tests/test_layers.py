@@ -12,7 +12,7 @@ from tests.tiny_model import write_tiny_model
 ROOT = Path(__file__).parents[1]
 
 # Everything that is not in the plain install, and that must not be loaded where it is installed.
-TRAINERS = ["torch", "torchvision", "timm", "lightning", "torchmetrics", "safetensors", "onnx", "onnxscript"]
+TRAINERS = ["torch", "torchvision", "timm", "lightning", "torchmetrics", "safetensors", "onnx", "onnxscript", "optuna"]
 HEAVY = [*TRAINERS, "tomli_w", "polars", "obstore", "duckdb", "jinja2", "matplotlib", "sklearn", "scipy", "pandas"]
 
 # To load a forbidden package raises what no `except ImportError` catches; to ask whether it is installed, as polars

@@ -554,3 +554,12 @@ def test_it_runs_inside_a_notebooks_event_loop(source: Store, tmp_path: Path) ->
         return ingest(source, tmp_path).photos
 
     assert asyncio.run(cell()) == 6
+
+
+def test_what_an_audit_found_is_not_told_again(source: Store, tmp_path: Path) -> None:
+    manifest = taken(source, tmp_path / "dataset")
+    flags = pl.concat_list(pl.lit(Flag.DARK.value))
+    write_manifest(replace(manifest, frame=manifest.frame.with_columns(flags=flags)))
+    report = ingest(open_store(str(manifest.root)), tmp_path / "copy")
+    assert report.flags == {}
+    assert read_manifest(tmp_path / "copy").frame["flags"].to_list() == [["dark"]] * 6

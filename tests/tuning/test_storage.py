@@ -90,7 +90,9 @@ def test_a_lock_that_a_killed_process_left_is_none(tmp_path: Path, monkeypatch: 
     assert join_study(orders.place, orders.facts).trials == []
 
 
-@pytest.mark.parametrize("text", ["what is this?\nx\n", "[1]\n", '{"op_code": 99, "worker_id": "x"}\n', "{}\n"])
+@pytest.mark.parametrize(
+    "text", ["what is this?\nx\n", "nonsense\n", '{"a": 1}\n', "[1]\n", '{"op_code": 99, "worker_id": "x"}\n', "{}\n"]
+)
 def test_another_file_in_the_journals_place_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "journal.log").write_text(text)
     with pytest.raises(StoreError, match=r"not a study's journal, or damaged .* --study"):

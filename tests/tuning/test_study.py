@@ -11,16 +11,14 @@ from tests.made_up import orders_for
 from bintally.errors import SettingsError
 from bintally.settings import RunSettings
 from bintally.tuning.alive import alive, liveness, sweep
-from bintally.tuning.study import (
+from bintally.tuning.study import comparable, join_study, list_differences
+from bintally.tuning.trials import (
     MOST_DEATHS,
     Attribute,
     State,
     best_of,
-    comparable,
     is_over,
     is_surplus,
-    join_study,
-    list_differences,
     list_trials,
     requeue_dead,
 )
@@ -73,7 +71,7 @@ def test_a_study_of_something_else_is_refused(change: dict[str, object], said: s
 
 
 def test_a_study_of_another_version_is_refused(study: optuna.Study, tmp_path: Path) -> None:
-    study.set_user_attr(Attribute.FACTS, {"nothing": "known"})
+    study.set_user_attr("facts", {"nothing": "known"})
     orders = orders_for(tmp_path / "s")
     with pytest.raises(SettingsError, match="another version of Bintally"):
         join_study(orders.place, orders.facts)
@@ -139,7 +137,7 @@ def test_a_trial_that_no_worker_has_signed_is_given_a_minute(
     study.ask()
     requeue_dead(study, dead)
     assert [trial.state for trial in list_trials(study)] == [State.RUNNING]
-    monkeypatch.setattr("bintally.tuning.study._UNMARKED_SECONDS", -1)
+    monkeypatch.setattr("bintally.tuning.trials._UNMARKED_SECONDS", -1)
     requeue_dead(study, dead)
     assert [trial.state for trial in list_trials(study)] == [State.WAITING]
 

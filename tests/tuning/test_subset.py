@@ -44,6 +44,11 @@ def test_it_is_the_same_every_time_and_a_smaller_one_lies_within(manifest: Manif
     assert parts[4] == train_of(manifest)
 
 
+def test_the_photos_are_drawn_and_not_the_first_ones(manifest: Manifest) -> None:
+    drawn, every = train_of(limit_photos(manifest, SETTINGS, 12)), sorted(train_of(manifest))
+    assert drawn != set(every[: len(drawn)])
+
+
 def test_it_has_hashes_of_its_own(manifest: Manifest) -> None:
     part = limit_photos(manifest, SETTINGS, 5)
     assert part.content_hash != manifest.content_hash

@@ -15,7 +15,8 @@ from tests.made_up import MadeUp, orders_for
 from bintally.errors import ManifestError, SettingsError
 from bintally.settings import read_settings
 from bintally.tuning.objective import folder_of
-from bintally.tuning.study import State, Trial, best_of, join_study, list_trials
+from bintally.tuning.study import join_study
+from bintally.tuning.trials import State, Trial, best_of, list_trials
 from bintally.tuning.tune import tune
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,10 @@ def test_what_is_found_is_written(tmp_path: Path) -> None:
 def test_the_recipes_own_values_come_first_where_the_space_holds_them(tmp_path: Path) -> None:
     base = orders_for(tmp_path / "s").base.model_copy(update={"epochs": 7})
     results = tune(orders_for(tmp_path / "s", budget=2, base=base))
-    assert results.trials[0].params == {"optimiser.lr": 0.002, "batch_size": 32, "epochs": 7}
+    own = {"optimiser.lr": 0.002, "batch_size": 32, "epochs": 7}
+    assert results.trials[0].params == own
+    more = tune(orders_for(tmp_path / "s", budget=4, base=base))
+    assert [trial.params for trial in more.trials].count(own) == 1, "once in a study"
     beyond = tune(orders_for(tmp_path / "t", budget=2))
     assert beyond.trials[0].params["epochs"] != orders_for(tmp_path).base.epochs
 

@@ -1,8 +1,6 @@
 """`bintally tune`: a dataset and a recipe in, its best settings and a report out."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +8,11 @@ import typer
 
 from bintally.cli.extras import extra
 from bintally.cli.train import choose_settings
+from bintally.cli.tune_progress import describe, study_bar
 from bintally.errors import SettingsError
 
 if TYPE_CHECKING:
     from bintally.tuning.results import Results
-    from bintally.tuning.study import Trial
-    from bintally.tuning.tune import OnProgress
 
 _TRIALS = 20
 
@@ -87,69 +84,13 @@ def tune(
             workers=workers,
         )
     )
-    with _bar(budget, orders.until, workers, shown=progress) as on_progress:
+    with study_bar(budget, orders.until, shown=progress) as on_progress:
         results = run(orders, on_progress=on_progress)
     _summarise(results, data)
 
 
-@contextmanager
-def _bar(budget: int | None, until: float | None, workers: int, *, shown: bool) -> "Iterator[OnProgress]":
-    """How far the study is, the best so far and the time left, on standard error."""
-    from rich import progress
-    from rich.console import Console
-
-    from bintally.tuning.study import State, best_of
-
-    console = Console(stderr=True)
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=20),
-        progress.TextColumn("{task.fields[said]}"),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("{task.fields[left]}"),
-    )
-    begun, over_before = time.time(), -1
-    with progress.Progress(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task("trials", total=budget, said="starting", left="")
-
-        def on_progress(trials: "list[Trial]") -> None:
-            nonlocal over_before
-            states = [trial.state for trial in trials]
-            over = sum(state in (State.DONE, State.PRUNED, State.FAILED) for state in states)
-            over_before = over if over_before < 0 else over_before
-            best = best_of(trials)
-            said = [f"{over} of {budget}" if budget else f"{over}"]
-            said += [f"{states.count(each)} {each}" for each in (State.PRUNED, State.FAILED) if each in states]
-            said += [f"best {_described(best)}"] if best is not None else []
-            left = _left(over - over_before, (budget or 0) - over, time.time() - begun, until)
-            bar.update(task, completed=over, said=" · ".join(said), left=left)
-
-        yield on_progress
-
-
-def _described(trial: "Trial") -> str:
-    from bintally.tuning.space import shown
-
-    params = ", ".join(f"{key.rpartition('.')[2]} {shown(value)}" for key, value in trial.params.items())
-    return f"{trial.value:.4f} ({params})"
-
-
-def _left(done: int, to_do: int, seconds: float, until: float | None) -> str:
-    """About how long it will take, from how long it took so far.
-
-    >>> _left(2, 4, 60.0, None), _left(0, 4, 60.0, None)
-    ('about 2 min left', '')
-    """
-    known = [seconds / done * max(0, to_do)] if done and to_do > 0 else []
-    known += [max(0.0, until - time.time())] if until is not None else []
-    if not known:
-        return ""
-    left = min(known)
-    return f"about {left / 3600:.1f} h left" if left >= 5400 else f"about {max(1, round(left / 60))} min left"  # noqa: PLR2004
-
-
 def _summarise(results: "Results", data: Path) -> None:
-    from bintally.tuning.study import State
+    from bintally.tuning.trials import State
 
     best = results.best
     if best is None:
@@ -157,6 +98,6 @@ def _summarise(results: "Results", data: Path) -> None:
     states = [trial.state for trial in results.trials]
     parts = ", ".join(f"{states.count(state)} {state.value}" for state in State if state in states)
     typer.echo(f"{len(states)} trials: {parts}")
-    typer.echo(f"Best: trial {best.number}, validation loss {_described(best)}")
+    typer.echo(f"Best: trial {best.number}, validation loss {describe(best)}")
     typer.echo(f"Report: {results.report}. Every trial: {results.table}")
     typer.echo(f"Next: bintally train {data} --config {results.settings}")

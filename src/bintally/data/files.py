@@ -35,13 +35,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if the folder or the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{_BEGINNING}{path.name}{_END}")
     try:
         yield part
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)  # there only if it was not renamed
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def is_part(name: str) -> bool:

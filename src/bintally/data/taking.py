@@ -4,7 +4,6 @@ What lies in the folder already is compared with what is known of it, and fetche
 one photo's fault end the run: it becomes a flagged row.
 """
 
-import asyncio
 import hashlib
 import logging
 from collections import Counter
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from bintally.data import abid
 from bintally.data.describe import Problem, Row, describe
-from bintally.data.manifest import SCHEMA, Flag
+from bintally.data.manifest import INGEST_FLAGS, SCHEMA, Flag
 from bintally.data.parts import Block, Parts
 from bintally.data.source import Tally, Wanted
 from bintally.data.store import Store, write_whole
@@ -94,7 +93,7 @@ class Taker:
                 self.parts.finish_one(job.block, None)
                 return 0
             _check_arrived(wanted, photo)
-            await _put(self.destination / wanted.photo_key, photo)
+            write_whole(self.destination / wanted.photo_key, photo)
             job.photo, moved = photo, len(photo)
             self.fetched += 1
         else:
@@ -151,27 +150,20 @@ class Taker:
             return None, 0
         if expected not in (None, hashlib.sha256(record).hexdigest()):
             raise StoreError(f"{self.source.url}/{key}: {_OTHER_HASH}")
-        await _put(self.destination / key, record)
+        write_whole(self.destination / key, record)
         return record, len(record)
 
     def _finish(self, job: Job, row: Row) -> None:
-        flags, photo_id = row["flags"], str(row["photo_id"])
-        for name in flags if isinstance(flags, list) else ():
-            flag = Flag(name)
+        flags = row["flags"]
+        for flag in INGEST_FLAGS:
+            if not isinstance(flags, list) or flag.value not in flags:
+                continue
             self.flags[flag] += 1
             examples = self.examples.setdefault(flag, [])
             if len(examples) < _EXAMPLES:
-                text = str(row["problem"] or row["finding"] or flag.value)
-                examples.append(Problem(photo_id=abid.parse_key(photo_id), flags=(flag,), text=text))
+                text = str(row["problem"] or flag.value)
+                examples.append(Problem(photo_id=job.wanted.photo_id, flags=(flag,), text=text))
         self.parts.finish_one(job.block, row)
-
-
-async def _put(path: Path, data: bytes) -> None:
-    import os
-    if os.environ.get("TH"):
-        await asyncio.to_thread(write_whole, path, data)
-    else:
-        write_whole(path, data)
 
 
 def _read(path: Path) -> bytes | None:

@@ -3,9 +3,10 @@
 Never looks at the test split. Refuses to end a study for one trial's fault: it is recorded with its reason.
 """
 
+import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +16,14 @@ import optuna
 from bintally.errors import BintallyError, ManifestError, PhotoError, SettingsError, StoppedError, StoreError
 from bintally.settings import RunSettings, read_settings
 from bintally.tuning.space import Space, with_values
-from bintally.tuning.study import Attribute, State, Trial, best_of, comparable, first_number, is_surplus
+from bintally.tuning.study import comparable
+from bintally.tuning.trials import Attribute, State, Trial, best_of, first_number, is_surplus
 
 _EVERY_TRIALS = (ManifestError, PhotoError, StoreError)
 """What no other settings would mend."""
 _ALIKE = 5  # so many trials that fail alike, the study's first, are the study's fault
 SETTINGS_NAME = "settings.toml"
-_KEPT = (SETTINGS_NAME, "curves.csv")
+_KEPT = (SETTINGS_NAME, "curves.csv", "health.json")
 _WEIGHTS = ("checkpoint.json", "checkpoint.safetensors")
 
 
@@ -97,10 +99,25 @@ class Objective:
         settings = with_values(self.base, self.space.suggest(trial), name=f"trial {first_number(trial)}")
         trial.set_user_attr(Attribute.PLANNED_EPOCHS, settings.epochs)
         clear_other(run, settings)
-        judge = _Judge(trial)
+        judge = _Judge(trial, settings.epochs)
         progress = self.train(settings, run, judge)
         judge.record(progress)
-        return min(progress.losses)
+        return lowest_of(progress.losses)
+
+
+def lowest_of(losses: Iterable[float]) -> float:
+    """The lowest loss that is a number.
+
+    Raises:
+        SettingsError: if none is.
+
+    >>> lowest_of([float("nan"), 2.0, 1.5, float("inf")])
+    1.5
+    """
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if not finite:
+        raise SettingsError("the loss was never a number; try a lower rate")
+    return min(finite)
 
 
 def folder_of(trials: Path, number: int) -> Path:
@@ -128,16 +145,17 @@ class _Judge:
     """Reports epochs as they come, each once, with what they cost."""
 
     trial: optuna.Trial
+    epochs: int
     reported: int = 0
 
     def __call__(self, progress: Progress) -> None:
         """Report.
 
         Raises:
-            TrialPruned: if the trial is not worth its time.
+            TrialPruned: if the epochs that are left are not worth their time.
         """
         self.record(progress)
-        if self.trial.should_prune():
+        if len(progress.losses) < self.epochs and self.trial.should_prune():
             raise optuna.TrialPruned
 
     def record(self, progress: Progress) -> None:
@@ -168,7 +186,7 @@ def tidy(folder: Path, trials: list[Trial]) -> None:
     best = best_of(trials)
     for trial in trials:
         run = folder_of(folder, trial.number)
-        if trial.state in (State.WAITING, State.RUNNING) or not run.is_dir():
+        if not (trial.is_over and run.is_dir()):
             continue
         kept = (*_KEPT, *_WEIGHTS) if trial is best else _KEPT
         for path in run.iterdir():

@@ -14,11 +14,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 
 from bintally.pages.svg import GRID, INK, MAIN, MUTED, SECOND, STYLE, to_svg
 from bintally.tuning.space import Choices, Range, Space, Value, shown
-from bintally.tuning.study import State, Trial, best_of
+from bintally.tuning.trials import State, Trial, best_of
 
 _WIDE, _SMALL = (9.2, 3.0), (3.6, 2.5)
 _LOSS = "validation loss"
-_BEYOND = 3.0  # times the way from best to median: what is worse stands at the edge
+_BEYOND = 6.0  # times the way from best to median: what is worse stands at the edge
+_FIRST_EPOCHS = 0.12  # of all losses of all epochs may stand at the edge: those of first epochs, mostly
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.2}
 _NEAR, _GAP = 0.05, 0.08
 
 
@@ -35,7 +37,7 @@ def history_svg(trials: Sequence[Trial]) -> str:
         ):
             some = [trial for trial in known if trial.state is state]
             if some:
-                values = [min(top, lowest(trial)) for trial in some]
+                values = [min(top, trial.lowest) for trial in some]
                 axes.scatter(
                     [trial.number for trial in some],
                     values,
@@ -46,7 +48,7 @@ def history_svg(trials: Sequence[Trial]) -> str:
                     label=state.value,
                 )
         if done:
-            best = np.minimum.accumulate([lowest(trial) for trial in done])
+            best = np.minimum.accumulate([trial.lowest for trial in done])
             places = [*(trial.number for trial in done), max(trial.number for trial in trials)]
             axes.step(places, [*best, best[-1]], where="post", color=SECOND, lw=1.6, label="best so far")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -60,7 +62,8 @@ def history_svg(trials: Sequence[Trial]) -> str:
 def curves_svg(trials: Sequence[Trial]) -> str:
     """Every trial's loss by epoch; pruned ones end in a cross."""
     known = _known(trials)
-    top, best = ceiling(known), best_of(known)
+    every = [loss for trial in known for loss in trial.curve if math.isfinite(loss)]
+    top, best = float(np.quantile(every, 1 - _FIRST_EPOCHS)) if every else 1.0, best_of(known)
 
     def draw(axes: Axes) -> None:
         for trial in known:
@@ -108,7 +111,7 @@ def slice_svg(key: str, parameter: Range | Choices, trials: Sequence[Trial]) -> 
             is_done = trial.state is State.DONE
             axes.scatter(
                 _place(parameter, trial.params[key]),
-                min(top, lowest(trial)),
+                min(top, trial.lowest),
                 s=46 if trial is best else 24,
                 color=SECOND if trial is best else MAIN if is_done else "none",
                 edgecolors="none" if is_done else MUTED,
@@ -116,6 +119,7 @@ def slice_svg(key: str, parameter: Range | Choices, trials: Sequence[Trial]) -> 
                 zorder=4 if trial is best else 3,
             )
         _scale(axes, parameter)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.set_ylabel(_LOSS)
 
     return _drawn(f"Slice of {key}", _SMALL, draw)
@@ -123,19 +127,24 @@ def slice_svg(key: str, parameter: Range | Choices, trials: Sequence[Trial]) -> 
 
 def parallel_svg(space: Space, trials: Sequence[Trial]) -> str:
     """Every trial that ran out as a line through its settings to its loss; the darker, the better."""
-    done = sorted((trial for trial in trials if trial.value is not None), key=lowest, reverse=True)
+    done = sorted((trial for trial in trials if trial.value is not None), key=lambda trial: trial.lowest, reverse=True)
     top, keys = ceiling(done), list(space.parameters)
-    losses = [min(top, lowest(trial)) for trial in done]
+    losses = [min(top, trial.lowest) for trial in done]
     low, high = min(losses), max(losses)
 
     def draw(axes: Axes) -> None:
-        for trial, loss in zip(done, losses, strict=True):
-            share = (loss - low) / max(high - low, 1e-9)
-            heights = [*(_height(space.parameters[key], trial.params[key]) for key in keys), share]
-            if trial is done[-1]:
-                axes.plot(range(len(heights)), heights, color=SECOND, lw=2.4, zorder=5)
-            else:
-                axes.plot(range(len(heights)), heights, color=mpl.colormaps["Blues"](0.95 - 0.7 * share), lw=1.2)
+        for rank, (trial, loss) in enumerate(zip(done, losses, strict=True), 1):
+            heights = [_height(space.parameters[key], trial.params[key]) for key in keys]
+            heights.append((loss - low) / max(high - low, 1e-9))
+            shade = mpl.colormaps["Blues"](0.2 + 0.75 * rank / len(done))
+            is_best = rank == len(done)
+            axes.plot(
+                range(len(heights)),
+                heights,
+                color=SECOND if is_best else shade,
+                lw=2.4 if is_best else 1.2,
+                zorder=5 if is_best else 2,
+            )
         for place, key in enumerate(keys):
             _vertical(axes, place, key, _marks(space.parameters[key]))
         _vertical(axes, len(keys), _LOSS, [(0.0, f"{low:.3f}"), (1.0, f"{high:.3f}")])
@@ -146,14 +155,9 @@ def parallel_svg(space: Space, trials: Sequence[Trial]) -> str:
     return _drawn("Parallel coordinates", (9.2, 3.4), draw)
 
 
-def lowest(trial: Trial) -> float:
-    """The lowest loss of its epochs."""
-    return min((loss for loss in trial.curve if math.isfinite(loss)), default=math.inf)
-
-
 def ceiling(trials: Sequence[Trial]) -> float:
     """Where plots end, so that a trial that diverged does not press all others flat."""
-    losses = [lowest(trial) for trial in trials if math.isfinite(lowest(trial))]
+    losses = [trial.lowest for trial in trials if math.isfinite(trial.lowest)]
     if not losses:
         return 1.0
     best, median = min(losses), float(np.median(losses))
@@ -221,4 +225,4 @@ def _vertical(axes: Axes, place: float, name: str, marks: Sequence[tuple[float, 
     axes.plot([place, place], [0, 1], color=GRID, lw=1.4, zorder=1)
     axes.text(place, 1.09, name, ha="center", color=INK)
     for height, text in marks:
-        axes.text(place + 0.03, height, text, va="center", color=MUTED, fontsize=8, zorder=6)
+        axes.text(place + 0.03, height, text, va="center", color=INK, fontsize=8, zorder=6, bbox=_PAPER)

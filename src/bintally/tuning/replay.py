@@ -11,7 +11,8 @@ import optuna
 from optuna.trial import TrialState
 
 from bintally.errors import SettingsError
-from bintally.tuning.study import State, Trial, passing_study
+from bintally.tuning.study import passing_study
+from bintally.tuning.trials import State, Trial
 
 MakePruner = Callable[[], optuna.pruners.BasePruner]
 
@@ -91,7 +92,7 @@ def _run(study: optuna.Study, waiting: Iterator[Trial], kept: list[Trial], prune
         for epoch, loss in enumerate(trial.curve, 1):
             yield trial.steps_per_epoch
             running.report(loss, epoch)
-            if running.should_prune():
+            if epoch < len(trial.curve) and running.should_prune():
                 study.tell(running, state=TrialState.PRUNED)
                 pruned.append(trial)
                 break

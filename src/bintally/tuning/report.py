@@ -17,7 +17,8 @@ from bintally.settings import RunSettings
 from bintally.tuning import plots
 from bintally.tuning.space import Choices, Range, Space, flatten, setting_type, shown
 from bintally.tuning.storage import Place
-from bintally.tuning.study import State, StudyFacts, Trial, best_of, passing_study
+from bintally.tuning.study import StudyFacts, passing_study
+from bintally.tuning.trials import State, Trial, best_of
 
 _NO_PHOTOS = "There are no photos on this page."
 _LOSS = "lowest loss"
@@ -159,7 +160,7 @@ def _settings(space: Space, base: RunSettings, best: Trial | None) -> list[tuple
 
 def _row(trial: Trial, space: Space, *, is_best: bool) -> tuple[str, list[_Cell]]:
     """A trial as a row of the table, with its kind."""
-    reached = plots.lowest(trial) if trial.curve else math.inf
+    reached = trial.lowest
     loss = f"{reached:.4f}" if math.isfinite(reached) else "-"
     cells = [
         _Cell(text=str(trial.number), key=trial.number),

@@ -16,7 +16,8 @@ from bintally.settings import RunSettings
 from bintally.tuning.report import write_report
 from bintally.tuning.space import Space, with_values
 from bintally.tuning.storage import Place
-from bintally.tuning.study import StudyFacts, Trial, best_of
+from bintally.tuning.study import StudyFacts
+from bintally.tuning.trials import Trial, best_of
 
 BEST_NAME, TRIALS_NAME, REPORT_NAME = "best.toml", "trials.csv", "report.html"
 _COLUMNS = (

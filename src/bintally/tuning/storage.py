@@ -124,12 +124,25 @@ def open_storage(place: Place, *, on_stale: OnStale | None = None) -> BaseStorag
 
 def _journal(path: Path) -> JournalStorage:
     try:
-        return JournalStorage(Journal(path))
+        storage = JournalStorage(Journal(path))
+        _check_end(path)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
         raise StoreError(
             f"{path}: not a study's journal, or damaged ({type(error).__name__}: {error}). Choose another --study, or "
             "move it away"
         ) from error
+    return storage
+
+
+def _check_end(path: Path) -> None:
+    """Optuna looks at the last line only once another follows it.
+
+    Raises:
+        ValueError: if it is no entry.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1]
+    if lines and "op_code" not in json.loads(lines[-1]):
+        raise ValueError("the last line is no entry")
 
 
 def _database(place: Place, on_stale: OnStale | None) -> RDBStorage:

@@ -23,7 +23,8 @@ from bintally.tuning.objective import tidy
 from bintally.tuning.results import Results, write_results
 from bintally.tuning.space import Value, flatten
 from bintally.tuning.storage import translated
-from bintally.tuning.study import State, Trial, is_over, join_study, list_trials, requeue_dead
+from bintally.tuning.study import join_study
+from bintally.tuning.trials import State, Trial, is_over, list_trials, requeue_dead
 from bintally.tuning.worker import Orders, run_worker
 
 OnProgress = Callable[[list[Trial]], None]

@@ -26,7 +26,8 @@ from bintally.tuning.objective import Objective, Train, check_hopeful, tidy
 from bintally.tuning.pruning import make_pruner
 from bintally.tuning.space import Space
 from bintally.tuning.storage import Place, translated
-from bintally.tuning.study import StudyFacts, is_over, join_study, list_trials, try_again
+from bintally.tuning.study import StudyFacts, join_study
+from bintally.tuning.trials import is_over, list_trials, try_again
 
 _LAST_SECONDS = 30.0  # to save a trial's state in, once nobody waits for it
 _RANDOM_TRIALS = 10  # before the sampler learns from what it saw
