@@ -231,7 +231,13 @@ def _text(item: Mapping[str, Any], name: str, where: str) -> str | None:
 
 def _is_text(value: object) -> bool:
     """Whether it is a string that can be written: JSON can spell half a surrogate pair, UTF-8 cannot."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _measure(item: Mapping[str, Any], name: str, unit: str, where: str) -> float | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 from filelock import FileLock, Timeout
 
+from bintally.data import abid
 from bintally.data.describe import Problem
 from bintally.data.files import cannot_write
 from bintally.data.manifest import FILE_NAME, Flag, Header, scan_manifest
@@ -109,6 +110,7 @@ def ingest(
             parts=Parts(folder=scratch, before=rows),
             missing=offered.missing,
             refresh=refresh,
+            began_empty=not any((destination / name).exists() for name in (abid.PHOTO_FOLDER, abid.RECORD_FOLDER)),
         )
         moving = Transfer(
             work=taker.take,

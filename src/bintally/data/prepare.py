@@ -28,7 +28,7 @@ from bintally.data.published import without_local_paths
 from bintally.data.source import COMPLETE, Tally
 from bintally.data.store import Store
 from bintally.data.transfer import OnProgress, Progress, Transfer, run
-from bintally.errors import CannotWriteError, ManifestError, ObjectNotFoundError, StoreError
+from bintally.errors import CannotWriteError, ManifestError, StoreError
 
 WORK_FOLDER = ".prepare"
 CHECKPOINT_SECONDS = 2.0  # between checkpoints, at least: so much work may have to be done again
@@ -167,23 +167,23 @@ class _Run:
         Raises:
             ManifestError: if something else lies there.
         """
-        with suppress(ObjectNotFoundError):
-            self.there = await self.destination.get(FILE_NAME)
-        photos, records = await self._listing(abid.PHOTO_FOLDER), await self._listing(abid.RECORD_FOLDER)
         url = self.destination.url
-        if self.there is None:
+        listed = {entry.key: entry.size_bytes async for entry in self.destination.list("")}
+        photos, records = (
+            {key: size_bytes for key, size_bytes in listed.items() if key.startswith(folder)}
+            for folder in (abid.PHOTO_FOLDER, abid.RECORD_FOLDER)
+        )
+        if FILE_NAME not in listed:
             if photos or records:
                 raise ManifestError(
                     f"{url}: holds {len(photos)} photos and {len(records)} records, but no manifest that says how they "
                     "were prepared. Prepare into an empty place"
                 )
             return self.results.table
+        self.there = await self.destination.get(FILE_NAME)
         held = parse_manifest(self.there, self.destination.folder or Path(), f"{url}/{FILE_NAME}")
         check_same(held, self._prepared(self.manifest.frame), url)
         return standing(held.frame, self.manifest.frame, photos, records)
-
-    async def _listing(self, folder: str) -> dict[str, int]:
-        return {entry.key: entry.size_bytes async for entry in self.destination.list(folder)}
 
     # --- the work ----------------------------------------------------------------------------------------------------
 

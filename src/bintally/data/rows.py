@@ -25,6 +25,7 @@ _ITEM: dict[str, tuple[_Type, str]] = {
     "weight_lb": (pl.Float64, "of one item, in pounds; null: not known"),
 }
 ITEM = pl.Struct({name: kind for name, (kind, _) in _ITEM.items()})
+_ITEM_NAMES = tuple(entry.name for entry in ITEM.fields)
 _COLUMNS: dict[str, tuple[_Type, str]] = {
     "photo_id": (pl.String, "the key without folder and extension: '01012' and '1012' are two photos"),
     "photo_key": (pl.String, "where the photo lies below the dataset's folder"),
@@ -145,7 +146,7 @@ _RULES: tuple[tuple[str, pl.Expr], ...] = (
 
 def item_row(item: BinItem) -> dict[str, str | int | float | None]:
     """One element of the `items` column."""
-    return {name: getattr(item, name) for name in (entry.name for entry in ITEM.fields)}
+    return {name: getattr(item, name) for name in _ITEM_NAMES}
 
 
 def validate(frame: pl.DataFrame, name: str) -> None:

@@ -48,6 +48,7 @@ class Taker:
         parts: where their rows go.
         missing: photos that are not there.
         refresh: fetch also what is there.
+        began_empty: nothing was there when the run began, so no photo has to be looked for.
     """
 
     source: Store
@@ -55,6 +56,7 @@ class Taker:
     parts: Parts
     missing: Tally
     refresh: bool = False
+    began_empty: bool = False
     fetched: int = 0
     kept: int = 0
     repaired: int = 0
@@ -83,7 +85,7 @@ class Taker:
             CannotWriteError: if the folder cannot be written or read.
         """
         wanted = job.wanted
-        job.photo = None if self.refresh else self._kept_photo(wanted, job.before)
+        job.photo = None if self.refresh or self.began_empty else self._kept_photo(wanted, job.before)
         moved = 0
         if job.photo is None:
             try:
@@ -129,7 +131,7 @@ class Taker:
         listed = wanted.size_bytes
         changed_there = before is not None and wanted.row is None and listed not in (None, before["size_bytes"])
         expected = None if changed_there else known.get("sha256")
-        if listed in (None, len(photo)) and expected in (None, hashlib.sha256(photo).hexdigest()):
+        if listed in (None, len(photo)) and _agrees(photo, expected):
             return photo
         _log.info("%s: not as it should be, fetched again", path)
         self.repaired += 1
@@ -141,14 +143,14 @@ class Taker:
         if wanted.row and expected is None:
             return None, 0
         key = abid.record_key(wanted.photo_id)
-        record = None if self.refresh else _read(self.destination / key)
-        if record is not None and expected in (None, hashlib.sha256(record).hexdigest()):
+        record = None if self.refresh or self.began_empty else _read(self.destination / key)
+        if record is not None and _agrees(record, expected):
             return record, 0
         try:
             record = await self.source.get(key)
         except ObjectNotFoundError:
             return None, 0
-        if expected not in (None, hashlib.sha256(record).hexdigest()):
+        if not _agrees(record, expected):
             raise StoreError(f"{self.source.url}/{key}: {_OTHER_HASH}")
         write_whole(self.destination / key, record)
         return record, len(record)
@@ -166,6 +168,11 @@ class Taker:
         self.parts.finish_one(job.block, row)
 
 
+def _agrees(data: bytes, sha256: object) -> bool:
+    """Whether `data` has that hash; None: it is not known which it should have."""
+    return sha256 is None or hashlib.sha256(data).hexdigest() == sha256
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
@@ -180,7 +187,7 @@ def _check_arrived(wanted: Wanted, photo: bytes) -> None:
         raise StoreError(
             f"{wanted.photo_key}: the source said {wanted.size_bytes} bytes, and {len(photo)} came. Run it again"
         )
-    if wanted.row and wanted.row["sha256"] != hashlib.sha256(photo).hexdigest():
+    if wanted.row and not _agrees(photo, wanted.row["sha256"]):
         raise StoreError(f"{wanted.photo_key}: {_OTHER_HASH}")
 
 
