@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bintally.tuning.pruning import make_pruner
-from bintally.tuning.replay import MakePruner, Replay, recorded, replay
+from bintally.tuning.replay import MakePruner, Replay, recorded, replay, with_patience
 from bintally.tuning.storage import JOURNAL_NAME, Journal
 from bintally.tuning.trials import Trial, list_trials
 
@@ -79,6 +79,13 @@ def main() -> None:
         own = replay(trials, make, workers=2)
         table.add_row(
             name, f"{own.spared:.0%}", f"{own.regret:.4f}", *_of_parts([replay(p, make, workers=2) for p in parts])
+        )
+    for patience in (2, 4):
+        left = [with_patience(trial, patience) for trial in trials]
+        steps = [sum(len(trial.curve) * trial.steps_per_epoch for trial in each) for each in (left, trials)]
+        losses = [min(trial.value for trial in each if trial.value is not None) for each in (left, trials)]
+        table.add_row(
+            f"no pruner, patience {patience}", f"{1 - steps[0] / steps[1]:.0%}", f"{losses[0] - losses[1]:.4f}"
         )
     Console().print(table)
     losses = [trial.value for trial in trials if trial.value is not None]

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,18 @@ def test_a_worker_elsewhere_is_dead_when_its_heart_is_still(
     requeue_dead(there, lambda _: None)
     assert [each.state for each in list_trials(there)] == [State.WAITING]
     assert list_trials(there)[0].number == 0
+
+
+def test_commands_that_begin_at_once_in_an_empty_database_all_begin(server: str, here: Path) -> None:
+    import psycopg
+
+    with psycopg.connect(f"postgresql://{server}/postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE empty")
+    orders = orders_for(f"postgresql://{server}/empty#at-once")
+    with ThreadPoolExecutor(6) as pool:
+        joined = list(pool.map(lambda _: join_study(orders.place, orders.facts), range(6)))
+    joined[0].tell(joined[0].ask(), 1.0)
+    assert [len(each.trials) for each in joined] == [1] * 6
 
 
 def test_what_the_server_refuses_is_said(server: str, here: Path) -> None:

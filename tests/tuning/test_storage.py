@@ -124,7 +124,7 @@ def test_a_journals_folder_is_no_place_for_a_databases_runs(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     orders = orders_for("studies/night")
     join_study(orders.place, orders.facts)
-    with pytest.raises(SettingsError, match="name this one otherwise"):
+    with pytest.raises(SettingsError, match="name this one otherwise: postgresql://127"):
         open_storage(find_place("postgresql://127.0.0.1:1/db#night", name="x"))
 
 

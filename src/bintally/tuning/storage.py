@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ JOURNAL_NAME = "journal.log"
 HEARTBEAT_SECONDS = 15  # a worker elsewhere that was silent for four of these is dead
 _GRACE_SECONDS = 4 * HEARTBEAT_SECONDS
 _LOCK_SECONDS = 30.0  # a journal's lock is held for milliseconds
+_ATTEMPTS, _PAUSE_SECONDS = 5, 0.5
 _ITS_OWN = {JOURNAL_NAME, f"{JOURNAL_NAME}.lock", "trials", "workers", "best.toml", "trials.csv", "report.html"}
 
 
@@ -55,8 +57,13 @@ class Place:
     url: str
     name: str
 
+    @property
+    def address(self) -> str:
+        """The database's, as a user writes it."""
+        return self.url.replace("+psycopg", "", 1)
+
     def __str__(self) -> str:
-        return f"study {self.name!r} at {self.url}" if self.url else f"study {self.folder}"
+        return f"study {self.name!r} at {self.address}" if self.url else f"study {self.folder}"
 
 
 def find_place(study: str | None, *, name: str) -> Place:
@@ -116,7 +123,9 @@ def open_storage(place: Place, *, on_stale: OnStale | None = None) -> BaseStorag
     if strange := sorted(each for each in found - _ITS_OWN if not each.startswith(".")):
         raise SettingsError(f"{place.folder}: holds {strange[0]!r}, so it is no study's folder; choose another --study")
     if place.url and JOURNAL_NAME in found:
-        raise SettingsError(f"{place.folder}: holds a study with a journal; name this one otherwise: {place.url}#NAME")
+        raise SettingsError(
+            f"{place.folder}: holds a study with a journal; name this one otherwise: {place.address}#NAME"
+        )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with translated(place):
         return _database(place, on_stale) if place.url else _journal(place.folder / JOURNAL_NAME)
@@ -148,6 +157,17 @@ def _check_end(path: Path) -> None:
 def _database(place: Place, on_stale: OnStale | None) -> RDBStorage:
     if find_spec("psycopg") is None:
         raise MissingExtraError("postgres", needed_for="a study in PostgreSQL")
+    for _ in range(_ATTEMPTS):
+        try:
+            return _connected(place, on_stale)
+        except Exception as error:
+            if not (_is_database_error(error) and re.search("already exists|duplicate key", str(error))):
+                raise
+        time.sleep(_PAUSE_SECONDS)  # another process is just making the tables
+    return _connected(place, on_stale)
+
+
+def _connected(place: Place, on_stale: OnStale | None) -> RDBStorage:
     options = f"-c lock_timeout={_LOCK_SECONDS:.0f}s"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
