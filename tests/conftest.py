@@ -4,6 +4,7 @@ Nobody may change them; `tests.tiny_run` has `copy_dataset` for tests that spoil
 """
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from hypothesis import settings
 # Before torch is imported: the tests' networks are so small that threads only wait for each other, and one thread
 # makes sums of floats come out alike.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that runs this in the background has Ctrl-C ignored, and programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about a machine's other work than about the code.
 settings.register_profile("bintally", deadline=None)

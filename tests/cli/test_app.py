@@ -12,7 +12,22 @@ from bintally.cli.app import app
 from bintally.cli.exits import BY_DECISION, INTERRUPTED, exit_code
 from bintally.domain.verdicts import Decision
 
-VERBS = ["demo", "draw", "ingest", "split", "recipes", "train", "evaluate", "export", "count", "verify"]
+VERBS = [
+    "demo",
+    "draw",
+    "ingest",
+    "split",
+    "audit",
+    "prepare",
+    "push",
+    "recipes",
+    "train",
+    "tune",
+    "evaluate",
+    "export",
+    "count",
+    "verify",
+]
 
 
 def below(kind: type[errors.BintallyError]) -> list[type[errors.BintallyError]]:

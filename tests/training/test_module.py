@@ -24,8 +24,8 @@ def small_module(*changes: str) -> tuple[CountModule, dict[str, float]]:
     module = CountModule(build_network(settings, CLASSES), CLASSES, settings)
     logged: dict[str, float] = {}
 
-    def log(name: str, value: Tensor, **_: object) -> None:
-        logged[name] = float(value.detach())
+    def log(name: str, value: Tensor | float, **_: object) -> None:
+        logged[name] = float(value.detach() if isinstance(value, Tensor) else value)
 
     module.log = log  # type: ignore[method-assign,assignment]
     module.log_dict = lambda values, **_: [log(name, value) for name, value in values.items()]  # type: ignore[method-assign,assignment]

