@@ -156,8 +156,11 @@ def test_records_are_copied_as_they_are(drawn: Manifest, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("settings", [JPEG, PNG], ids=["jpeg", "png"])
-def test_the_same_photos_give_the_same_bytes(drawn: Manifest, tmp_path: Path, settings: PrepareSettings) -> None:
+def test_the_same_photos_give_the_same_bytes(
+    drawn: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: PrepareSettings
+) -> None:
     prepare(drawn, open_store(str(tmp_path / "one"), create=True), settings, concurrency=1)
+    monkeypatch.setattr(preparing, "_PACK_ROWS", 7)
     prepare(drawn, open_store(str(tmp_path / "many"), create=True), settings, concurrency=64)
     assert files(tmp_path / "one") == files(tmp_path / "many")
     assert len(files(tmp_path / "one")) == 40 + len(list((drawn.root / "metadata").iterdir())) + 1

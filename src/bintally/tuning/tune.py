@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from types import FrameType
 
 import optuna
 
 from bintally import errors
 from bintally.errors import SettingsError, StoppedError
+from bintally.training.stopping import StopSignals
 from bintally.tuning.alive import liveness, sweep
 from bintally.tuning.objective import tidy
 from bintally.tuning.results import Results, write_results
@@ -57,9 +57,11 @@ def tune(orders: Orders, *, on_progress: OnProgress = lambda _: None) -> Results
             on_progress(trials)
             return trials
 
+        signals = StopSignals()
         try:
-            with _stop_signals():
-                _run(orders, study, look)
+            with signals.restored():
+                signals.listen()
+                _run(orders, study, look, signals)
         finally:
             trials = look()
             sweep(orders.lives)
@@ -84,10 +86,11 @@ def _enqueue_recipe(study: optuna.Study, orders: Orders) -> None:
         study.enqueue_trial(values)
 
 
-def _run(orders: Orders, study: optuna.Study, look: Callable[[], list[Trial]]) -> None:
+def _run(orders: Orders, study: optuna.Study, look: Callable[[], list[Trial]], signals: StopSignals) -> None:
     """Until the budget or the time is used up.
 
     Raises:
+        StoppedError: if a signal came.
         BintallyError: that a worker met.
         RuntimeError: if one failed for a reason it could not name.
     """
@@ -101,6 +104,10 @@ def _run(orders: Orders, study: optuna.Study, look: Callable[[], list[Trial]]) -
             if not crew.processes:
                 return
             crew.wait()
+            if signals.signum:
+                raise StoppedError(
+                    "stopped; what was found so far is written, and the same command goes on", signum=signals.signum
+                )
     finally:
         crew.stop()
 
@@ -183,26 +190,3 @@ def _ignored_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """SIGTERM and Ctrl-C become a StoppedError.
-
-    Raises:
-        StoppedError: for them.
-    """
-    message = "stopped; what was found so far is written, and the same command goes on"
-
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        raise StoppedError(message, signum=signum)
-
-    here = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if here else None
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise StoppedError(message, signum=signal.SIGINT) from error
-    finally:
-        if here:
-            signal.signal(signal.SIGTERM, before)
