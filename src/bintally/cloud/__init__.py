@@ -1,0 +1,1 @@
+"""The same jobs on SageMaker: requests built by pure functions, sent by boto3."""
