@@ -1,1 +1,1 @@
-"""Counting over HTTP, without torch."""
+"""Counting over HTTP and in a Lambda function, without torch."""
