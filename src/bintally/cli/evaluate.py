@@ -92,7 +92,7 @@ def evaluate_runs(
         raise SettingsError(f"--benchmark: expected one of {', '.join(names)}, got {benchmark!r}")
     classes = _task([engine for engine, _ in engines])
     excluded = _excluded([engine for engine, _ in engines])
-    with _progress() as bar:
+    with progress_bars() as bar:
         reading = bar("reading photos for the baselines") if baselines else None
         fitted = fit_baselines(manifest, classes, excluded=excluded, progress=reading) if baselines else ()
         estimators = [
@@ -177,7 +177,7 @@ def _task(engines: "Sequence[Engine]") -> "CountClasses":
 
 
 @contextmanager
-def _progress() -> "Iterator[Bar]":
+def progress_bars() -> "Iterator[Bar]":
     """Progress bars on standard error: called with what is done, gives what to call with (done, all)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

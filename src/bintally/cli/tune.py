@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bintally.cli.extras import extra
+from bintally.cli.tracking import Experiment, Tracking, TrackingUri
 from bintally.cli.train import choose_settings
 from bintally.cli.tune_progress import describe, study_bar
+from bintally.cli.tune_tracked import recorded_study
 from bintally.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -51,6 +53,9 @@ def tune(
         list[str] | None, typer.Option("--set", help="Change one setting: optimiser.name=sgd; may be repeated.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Start of all random numbers.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Record the study and its trials in MLflow.")] = False,
+    tracking_uri: TrackingUri = None,
+    experiment: Experiment = "bintally",
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Search for a recipe's best settings.
@@ -84,7 +89,11 @@ def tune(
             workers=workers,
         )
     )
-    with study_bar(budget, orders.until, shown=progress) as on_progress:
+    tracking = Tracking(uri=tracking_uri, experiment=experiment) if track or tracking_uri else None
+    with (
+        study_bar(budget, orders.until, shown=progress) as bar,
+        recorded_study(tracking, orders, bar) as on_progress,
+    ):
         results = run(orders, on_progress=on_progress)
     _summarise(results, data)
 

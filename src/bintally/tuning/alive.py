@@ -24,12 +24,20 @@ def alive(folder: Path) -> Iterator[str]:
         OSError: if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    host = re.sub(r"[^\w-]", "-", socket.gethostname())[:40]
-    name = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+    name = f"{_host()}-{os.getpid()}-{secrets.token_hex(3)}"
     path = folder / f"{name}{_SUFFIX}"
     with FileLock(path):
         yield name
     path.unlink(missing_ok=True)
+
+
+def is_here(name: str) -> bool:
+    """Whether a worker of that name is or was on this machine."""
+    return name.rsplit("-", 2)[0] == _host()
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", socket.gethostname())[:40]
 
 
 def liveness(folder: Path, *, is_shared: bool) -> Callable[[str], bool | None]:

@@ -40,7 +40,8 @@ HEARTBEAT_SECONDS = 15  # a worker elsewhere that was silent for four of these i
 _GRACE_SECONDS = 4 * HEARTBEAT_SECONDS
 _LOCK_SECONDS = 30.0  # a journal's lock is held for milliseconds
 _ATTEMPTS, _PAUSE_SECONDS = 5, 0.5
-_ITS_OWN = {JOURNAL_NAME, f"{JOURNAL_NAME}.lock", "trials", "workers", "best.toml", "trials.csv", "report.html"}
+_RESULTS = {"best.toml", "trials.csv", "report.html", "tracking.json"}
+_ITS_OWN = {JOURNAL_NAME, f"{JOURNAL_NAME}.lock", "trials", "workers", *_RESULTS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
