@@ -29,6 +29,9 @@ class ModelSettings(_Section):
     pretrained: bool = Field(True, description="start from ImageNet weights: timm's hub, or --weights FILE")
     frozen: bool = Field(False, description="train the head only; the backbone stays as it came")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    norm: Literal["batch", "group"] = Field(
+        "batch", description="of 'smallcnn': over each process's batch, or over groups of a photo's channels"
+    )
     pad_type: Literal["", "same"] = Field("", description="'same': TensorFlow's padding, for weights trained with it")
 
 
@@ -93,6 +96,9 @@ class RunSettings(_Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the machine has it")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that decode photos beside the training one")
+    sync_batch_norm: bool = Field(
+        False, description="several GPUs: batch norm over the photos of all; false: each process over its own"
+    )
     cache_mib: Annotated[int, Field(ge=0)] = Field(4096, description="decoded photos kept in memory, at most")
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bintally.cli.extras import extra
+from bintally.cli.tracking import Experiment, Tracking, TrackingUri, recorded
 from bintally.errors import SettingsError
 from bintally.evaluation.health import RuleName, parse_rules
 from bintally.settings import parse_counts, parse_settings, read_settings
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
     from bintally.data.manifest import Manifest
+    from bintally.models.checkpoint import Checkpoint
     from bintally.settings import RunSettings
+    from bintally.training.profile.watch import ProfileWatch
 
 _CHATTY = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")  # advice and adverts
 
@@ -58,6 +61,12 @@ def train(
         list[str] | None,
         typer.Option(help="End the run when this rule, or any, raises an alarm; may be repeated.", metavar="RULE|any"),
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Find where the time goes, and what would be faster: profile.html.")
+    ] = False,
+    track: Annotated[bool, typer.Option("--track", help="Record the run in MLflow.")] = False,
+    tracking_uri: TrackingUri = None,
+    experiment: Experiment = "bintally",
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Train a model and calibrate it.
@@ -83,6 +92,8 @@ def train(
         checkpoint_every=checkpoint_every,
         watch=watch,
         stop_on=stops,
+        profile=profile,
+        tracking=Tracking(uri=tracking_uri, experiment=experiment) if track or tracking_uri else None,
     )
     typer.echo(f"Next: bintally evaluate {run} --data {data}")
 
@@ -100,33 +111,51 @@ def train_run(
     checkpoint_every: int | None = None,
     watch: bool = True,
     stop_on: frozenset[RuleName] = frozenset(),
+    profile: bool = False,
+    tracking: Tracking | None = None,
 ) -> None:
     """Train into `run` and say how it went; see `bintally.training.fit.fit`."""
     with extra("train", "bintally train"):
         from bintally.training.fit import DEFAULT_LICENCE, fit
         from bintally.training.health.watch import HealthWatch
+        from bintally.training.profile.watch import ProfileWatch
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     health = HealthWatch(run, manifest, settings, say=_warn, stop_on=stop_on) if watch else None
-    facts = fit(
-        manifest,
-        settings,
-        run,
-        weights=weights,
-        licence=licence or DEFAULT_LICENCE,
-        callbacks=(_saying_what_is_kept_out(manifest, settings), *([health] if health else [])),
-        progress=progress,
-        max_steps=max_steps,
-        resume=resume,
-        checkpoint_every=checkpoint_every,
-        say=typer.echo,
-    ).facts
+    profiler = ProfileWatch(run, manifest, settings) if profile else None
+    watchers = [each for each in (health, profiler) if each is not None]
+    use = licence or DEFAULT_LICENCE
+    with recorded(tracking, run, manifest, settings, weights=weights, licence=use, resume=resume) as recorders:
+        checkpoint = fit(
+            manifest,
+            settings,
+            run,
+            weights=weights,
+            licence=use,
+            callbacks=(_saying_what_is_kept_out(manifest, settings), *watchers, *recorders),
+            progress=progress,
+            max_steps=max_steps,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            say=typer.echo,
+        )
+    facts = checkpoint.facts
     typer.echo(
         f"{run}: best epoch {facts.best_epoch} of {facts.epochs_run}, validation loss {facts.metrics['val_loss']:.4f}, "
         f"accuracy {facts.metrics['val_accuracy']:.1%}, temperature {facts.temperature:.2f}, {facts.seconds:.0f} s"
     )
     if health:
         typer.echo(f"Health: {health.health.summary}")
+    if profiler:
+        _finish_profile(profiler, checkpoint, run)
+
+
+def _finish_profile(profiler: "ProfileWatch", checkpoint: "Checkpoint", run: Path) -> None:
+    from bintally.training.profile.result import PAGE_NAME
+
+    typer.echo("Profile: trying what might be faster; the run itself is over and saved")
+    if (found := profiler.finish(checkpoint)) is not None:
+        typer.echo(f"Profile: {found.summary}. See {run / PAGE_NAME}")
 
 
 def _warn(alarm: str) -> None:

@@ -5,8 +5,11 @@ Batches are photos uint8[N,S,S,3], classes int64[N].
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from bintally.domain.classes import CountClasses
 from bintally.errors import ManifestError
@@ -24,8 +27,32 @@ from bintally.settings import AugmentSettings, RunSettings
 Place = tuple[int, int]  # (epoch, index)
 
 
+class Stage(StrEnum):
+    """What happens to a photo on its way into a batch."""
+
+    READ = "read"
+    DECODE = "decode"  # and squash
+    AUGMENT = "augment"
+    COLLATE = "collate"
+
+
+StageClock = Callable[[Stage], AbstractContextManager[None]]
+_NO_CLOCK = nullcontext()
+
+
+def untimed(_stage: Stage) -> AbstractContextManager[None]:
+    """The clock of a dataset that nobody measures."""
+    return _NO_CLOCK
+
+
 class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Photos of a manifest with their classes; decoded once and kept while they fit in memory."""
+    """Photos of a manifest with their classes; decoded once and kept while they fit in memory.
+
+    Attributes:
+        paths: of the photos.
+        labels: their classes, int64[photos].
+        clock: is told each stage of the work, while it is done in this process.
+    """
 
     def __init__(
         self,
@@ -60,6 +87,20 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
         self._side, self._seed, self._augment = settings.data.side_px, settings.seed, augment
         fits = len(self.paths) * self._side**2 * 3 <= settings.cache_mib << 20
         self._cache: list[npt.NDArray[np.uint8] | None] | None = [None] * len(self.paths) if fits else None
+        self.clock: StageClock = untimed
+
+    @property
+    def keeps_photos(self) -> bool:
+        """Whether decoded photos are kept: all of them fit."""
+        return self._cache is not None
+
+    def first(self, photos: int, *, keep: bool) -> "PhotoDataset":
+        """The first photos as a dataset of their own, which keeps decoded photos or does not."""
+        part = copy(self)
+        part.clock = untimed
+        part.paths, part.labels = self.paths[:photos], self.labels[:photos]
+        part._cache = (self._cache[:photos] if self._cache else [None] * len(part.paths)) if keep else None
+        return part
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -74,8 +115,15 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
         epoch, index = place
         photo = self._photo(index)
         if self._augment is not None:
-            photo = augmented(photo, self._augment, seed=(self._seed, epoch, index))
+            with self.clock(Stage.AUGMENT):
+                photo = augmented(photo, self._augment, seed=(self._seed, epoch, index))
         return torch.from_numpy(photo), self.labels[index]
+
+    def collate(self, items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Items as one batch."""
+        with self.clock(Stage.COLLATE):
+            photos, classes = default_collate(items)
+            return photos, classes
 
     def _photo(self, index: int) -> npt.NDArray[np.uint8]:
         kept = self._cache[index] if self._cache is not None else None
@@ -83,12 +131,14 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
             return kept
         path = self.paths[index]
         try:
-            data = Path(path).read_bytes()
+            with self.clock(Stage.READ):
+                data = Path(path).read_bytes()
         except OSError as error:
             raise ManifestError(
                 f"a photo of the manifest cannot be read ({error}). Ingest again: bintally ingest SOURCE DATA"
             ) from error
-        photo = served(data, self._side, name=path)
+        with self.clock(Stage.DECODE):
+            photo = served(data, self._side, name=path)
         if self._cache is not None:
             self._cache[index] = photo
         return photo
@@ -142,6 +192,7 @@ def loader(
         dataset,
         batch_size=settings.batch_size,
         sampler=sampler,
+        collate_fn=dataset.collate,
         drop_last=shuffle and len(sampler) > settings.batch_size,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,

@@ -19,20 +19,22 @@ from bintally.settings import ModelSettings
 
 SMALL_CNN = "smallcnn"
 _STAGES = (32, 64, 128, 256)
+_GROUPS = 8
 _CLASSIFIERS = ("classifier.", "fc.", "head.")
 
 
 class SmallCNN(nn.Module):
-    """A custom CNN: four stages of two 3x3 convolutions with batch norm, each stage halving the side after a stem."""
+    """A custom CNN: four stages of two 3x3 convolutions, each normed, each stage halving the side after a stem."""
 
     num_features = _STAGES[-1]
 
-    def __init__(self) -> None:
+    def __init__(self, norm: str = "batch") -> None:
+        """Norm "batch", or "group": 8 groups of channels, so that no photo of a batch depends on the others."""
         super().__init__()
-        layers: list[nn.Module] = [*_conv(3, _STAGES[0], stride=2)]
+        layers: list[nn.Module] = [*_conv(3, _STAGES[0], norm, stride=2)]
         channels = _STAGES[0]
         for width in _STAGES:
-            layers += [*_conv(channels, width, stride=1), *_conv(width, width, stride=1), nn.MaxPool2d(2)]
+            layers += [*_conv(channels, width, norm), *_conv(width, width, norm), nn.MaxPool2d(2)]
             channels = width
         self.layers = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -43,10 +45,10 @@ class SmallCNN(nn.Module):
         return features
 
 
-def _conv(channels: int, width: int, *, stride: int) -> Sequence[nn.Module]:
+def _conv(channels: int, width: int, norm: str, *, stride: int = 1) -> Sequence[nn.Module]:
     return (
         nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(width),
+        nn.GroupNorm(_GROUPS, width) if norm == "group" else nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
     )
 
@@ -110,7 +112,9 @@ def _features(backbone: nn.Module) -> int:
 
 def _backbone(settings: ModelSettings, *, hub: bool) -> nn.Module:
     if settings.backbone == SMALL_CNN:
-        return SmallCNN()
+        return SmallCNN(settings.norm)
+    if settings.norm != "batch":
+        raise SettingsError(f"model.norm: {settings.norm!r} is for 'smallcnn'; {settings.backbone!r} has its own norms")
     if not timm.is_model(settings.backbone):
         near = ", ".join(timm.list_models(f"*{settings.backbone[:6]}*")[:5]) or "resnet50, mobilenetv2_100"
         raise SettingsError(

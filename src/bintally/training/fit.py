@@ -40,6 +40,7 @@ from bintally.models.dataset import PhotoDataset, Share, loader
 from bintally.models.network import SMALL_CNN, CountNetwork, load_backbone
 from bintally.models.provenance import Provenance
 from bintally.settings import RunSettings
+from bintally.training.allocator import keep_freed_memory
 from bintally.training.curves import CURVES_NAME, CurvesWriter
 from bintally.training.keeper import Keeper
 from bintally.training.module import CountModule
@@ -95,7 +96,8 @@ def fit(
         ManifestError: if a split is missing or has no photo with a wanted count, a photo is gone, or the photos were
             prepared at another side.
         PhotoError: naming a photo that cannot be decoded.
-        SettingsError: if the backbone or a flag is unknown, `max_steps` is 0, or the loss went to infinity.
+        SettingsError: if the backbone or a flag is unknown, `max_steps` is 0, several CPUs are to sync batch norms,
+            or the loss went to infinity.
         StoppedError: if it was told to stop by SIGTERM or Ctrl-C; its state is saved.
         WeightsError: if weights are missing or do not fit.
     """
@@ -110,6 +112,8 @@ def fit(
         raise CheckpointError(f"{run}: holds a finished run already; choose another --out, or remove it first")
     check_side(manifest, settings.data.side_px, wanted_by=f"recipe {settings.recipe!r}", can_change=True)
     lightning.seed_everything(settings.seed, workers=True, verbose=False)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
 
     classes = choose_classes(manifest, settings)
     same = identity(manifest, settings, weights, max_steps)
@@ -251,7 +255,7 @@ def _datasets(manifest: Manifest, settings: RunSettings, classes: CountClasses) 
 
 def _trainer(settings: RunSettings, callbacks: list[Callback], *, progress: bool, folder: Path) -> lightning.Trainer:
     torchrun = os.environ if "TORCHELASTIC_RUN_ID" in os.environ else {}
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         devices=int(torchrun["LOCAL_WORLD_SIZE"]) if torchrun else "auto",
         num_nodes=int(torchrun["GROUP_WORLD_SIZE"]) if torchrun else 1,
         max_epochs=settings.epochs,
@@ -262,9 +266,16 @@ def _trainer(settings: RunSettings, callbacks: list[Callback], *, progress: bool
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        sync_batchnorm=settings.sync_batch_norm,
         default_root_dir=folder,
         use_distributed_sampler=False,  # ours knows of processes, and where it begins
     )
+    if settings.sync_batch_norm and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise SettingsError(
+            "sync_batch_norm: CPUs cannot norm over the photos of several processes; take --set sync_batch_norm=false, "
+            "or for smallcnn --set model.norm=group, which needs none"
+        )
+    return trainer
 
 
 def _learn(
