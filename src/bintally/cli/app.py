@@ -17,9 +17,14 @@ from bintally.cli.exits import INTERRUPTED, exit_code
 from bintally.cli.export import export
 from bintally.cli.ingest import ingest
 from bintally.cli.prepare import prepare
+from bintally.cli.promote import promote
 from bintally.cli.push import push
 from bintally.cli.recipes import recipes
+from bintally.cli.registry import registry
+from bintally.cli.sagemaker import sagemaker
+from bintally.cli.serve import serve
 from bintally.cli.split import split
+from bintally.cli.track import track
 from bintally.cli.train import train
 from bintally.cli.tune import tune
 from bintally.cli.verify import verify
@@ -33,9 +38,29 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-for verb in (demo, draw, ingest, split, audit, prepare, push, recipes, train, tune, evaluate, export, count, verify):
+for verb in (
+    demo,
+    draw,
+    ingest,
+    split,
+    audit,
+    prepare,
+    push,
+    recipes,
+    train,
+    tune,
+    track,
+    evaluate,
+    export,
+    promote,
+    count,
+    verify,
+    serve,
+):
     app.command(verb.__name__)(verb)
 app.add_typer(data)
+app.add_typer(registry)
+app.add_typer(sagemaker)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,9 +8,11 @@
 5   a manifest or split that is missing or inconsistent
 6   weights, a run or a model that is missing or does not fit
 7   an optional part that is not installed
+8   a cloud account that refuses, or a job in it that failed
 10  `verify`: short
 11  `verify`: over
 12  `verify`: review
+13  `promote`: the champion stays
 130 interrupted (Ctrl-C); training saves first, and the same command goes on
 143 told to end (SIGTERM); training saves first, and the same command goes on
 """
@@ -19,6 +21,7 @@ from bintally import errors
 from bintally.domain.verdicts import Decision
 
 INCOMPLETE = 3  # done, but for photos that a store refused
+REFUSED = 13  # `promote`: the champion stays
 INTERRUPTED = 130
 
 _BY_ERROR: dict[type[errors.BintallyError], int] = {
@@ -32,6 +35,7 @@ _BY_ERROR: dict[type[errors.BintallyError], int] = {
     errors.WeightsError: 6,
     errors.CheckpointError: 6,
     errors.ModelError: 6,
+    errors.CloudError: 8,
     errors.StoppedError: 143,
     errors.MissingExtraError: 7,
 }

@@ -1,0 +1,152 @@
+"""The removal of what a project made: endpoints, their configurations, models, running jobs; data and stack if asked.
+
+Safe to run twice: what is gone already is done. A step that fails does not keep the others from being done, and what is
+left is named. Refuses to remove what does not bear the project's tag.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bintally.cloud.job_kinds import JOB_KINDS
+from bintally.cloud.made import Made, is_tagged
+from bintally.cloud.names import Kind
+from bintally.cloud.places import PREFIXES
+from bintally.cloud.project import Project
+from bintally.cloud.requests import Request
+from bintally.cloud.session import Cloud
+from bintally.errors import CloudError, NotInCloudError
+
+_REMOVED = {Kind.ENDPOINT: "Endpoint", Kind.CONFIG: "EndpointConfig", Kind.MODEL: "Model"}
+_AT_ONCE = 1000  # objects in one request
+_DONE_ALREADY = re.compile(r"in (status|state) \W?(Stopp|Complet|Fail|Delet)")
+_BEGUN_ALREADY = "Stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to remove.
+
+    Attributes:
+        text: what is done to what, in words.
+        do: does it.
+    """
+
+    text: str
+    do: Callable[[Cloud], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What lies below one prefix of the bucket."""
+
+    prefix: str
+    objects: int
+    size_bytes: int
+
+
+def steps_for(cloud: Cloud, project: Project, made: Sequence[Made], *, complain: Callable[[str], None]) -> list[Step]:
+    """What removes everything in SageMaker that costs or stands around: endpoints first, for they cost most."""
+    steps = []
+    for kind, word in _REMOVED.items():
+        for each in made:
+            if each.kind is not kind or each.status == "Deleting":
+                continue
+            if not is_tagged(cloud, each, project):
+                complain(f"{each.what} {each.name} lacks the project's tag and is left alone")
+                continue
+            steps.append(_step(f"delete {each.what} {each.name}", remove_request(each.name, word)))
+    for each in made:
+        if each.kind is not None and each.kind in JOB_KINDS and each.costs and each.status != _BEGUN_ALREADY:
+            steps.append(_step(f"stop {each.what} {each.name}", JOB_KINDS[each.kind].stop(each.name)))
+    return steps
+
+
+def remove_request(name: str, word: str) -> Request:
+    """Removes an Endpoint, EndpointConfig or Model."""
+    return Request(service="sagemaker", operation=f"Delete{word}", parameters={f"{word}Name": name})
+
+
+def data_steps(project: Project, held: Sequence[Held]) -> list[Step]:
+    """What empties the bucket's prefixes."""
+    return [
+        Step(
+            f"delete {each.objects:,} objects, {each.size_bytes / 1e6:,.1f} MB, in {project.url}/{each.prefix}/",
+            lambda cloud, prefix=each.prefix: _empty(cloud, project.bucket, f"{prefix}/"),  # type: ignore[misc]
+        )
+        for each in held
+        if each.objects
+    ]
+
+
+def bucket_step(project: Project) -> Step:
+    """What removes the bucket itself; it must be empty."""
+    return _step(
+        f"delete the bucket {project.bucket}",
+        Request(service="s3", operation="DeleteBucket", parameters={"Bucket": project.bucket}),
+    )
+
+
+def held_in(cloud: Cloud, project: Project) -> list[Held]:
+    """How much lies below each prefix; nothing, where there is no bucket any more."""
+    found = []
+    for prefix in PREFIXES:
+        sizes = [size for _, size in _objects(cloud, project.bucket, f"{prefix}/")]
+        found.append(Held(prefix=prefix, objects=len(sizes), size_bytes=sum(sizes)))
+    return found
+
+
+def do_all(cloud: Cloud, steps: Sequence[Step], *, on_done: Callable[[Step, str], None]) -> list[tuple[Step, str]]:
+    """Do every step; those that failed, with the reason.
+
+    Args:
+        cloud: the account.
+        steps: in order.
+        on_done: told of each step, and how it ended: `done`, `gone already`, or why it failed.
+    """
+    failed = []
+    for step in steps:
+        try:
+            step.do(cloud)
+        except NotInCloudError:
+            on_done(step, "gone already")
+        except CloudError as error:
+            if _DONE_ALREADY.search(str(error)):
+                on_done(step, "over already")
+                continue
+            failed.append((step, str(error)))
+            on_done(step, str(error))
+        else:
+            on_done(step, "done")
+    return failed
+
+
+def _step(text: str, request: Request) -> Step:
+    return Step(text, lambda cloud: _send(cloud, request))
+
+
+def _send(cloud: Cloud, request: Request) -> None:
+    cloud.send(request)
+
+
+def _objects(cloud: Cloud, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+    request = Request(service="s3", operation="ListObjectsV2", parameters={"Bucket": bucket, "Prefix": prefix})
+    try:
+        pages = cloud.pages(request, items="Contents", following="ContinuationToken", named="NextContinuationToken")
+        for each in pages:
+            yield each["Key"], each["Size"]
+    except NotInCloudError:
+        return
+
+
+def _empty(cloud: Cloud, bucket: str, prefix: str) -> None:
+    keys = [key for key, _ in _objects(cloud, bucket, prefix)]
+    for first in range(0, len(keys), _AT_ONCE):
+        wanted = {"Objects": [{"Key": key} for key in keys[first : first + _AT_ONCE]], "Quiet": True}
+        answer = cloud.ask("s3", "DeleteObjects", Bucket=bucket, Delete=wanted)
+        if errors := answer.get("Errors"):
+            error = errors[0]
+            raise CloudError(
+                f"s3://{bucket}/{error.get('Key')}: not deleted ({error.get('Code')}: {error.get('Message')}), nor "
+                f"{len(errors) - 1} others"
+            )
