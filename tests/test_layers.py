@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Everything that is not in the plain install, and that must not be loaded where it is installed.
 TRAINERS = ["torch", "torchvision", "timm", "lightning", "torchmetrics", "safetensors", "onnx", "onnxscript", "optuna"]
 HEAVY = [*TRAINERS, "tomli_w", "polars", "obstore", "duckdb", "jinja2", "matplotlib", "sklearn", "scipy", "pandas"]
+HEAVY += ["mlflow"]
 
 # To load a forbidden package raises what no `except ImportError` catches; to ask whether it is installed, as polars
 # does, is allowed. What is loaded is looked at once more at the end.
@@ -103,7 +104,9 @@ def test_evaluation_and_data_import_nothing_that_trains() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["count", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["count", "--help"], ["train", "--help"], ["serve", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = in_fresh_interpreter(COMMAND_LINE, *arguments, forbidden=[*HEAVY, "onnxruntime", "PIL"])
     assert done.returncode == 0, done.stderr
@@ -121,6 +124,26 @@ def test_verify_imports_nothing_heavy(photo: Path, model: Path) -> None:
     answer = json.loads(done.stdout)
     assert answer["expected"] == 2, done.stderr
     assert done.returncode == {"match": 0, "short": 10, "over": 11, "review": 12}[answer["verdict"]]
+
+
+def test_serving_imports_nothing_heavy(model: Path) -> None:
+    """From the start until it is ready, and to its end."""
+    stop = "lambda said: said.startswith('ready') and os.kill(os.getpid(), signal.SIGTERM)"
+    settings = f"ServeSettings(model=Path({str(model)!r}))"
+    imports = "import os, signal; from pathlib import Path; from bintally.serving.settings import ServeSettings"
+    imports += "; from bintally.serving.server import serve"
+    body = f"{imports}; serve({settings}, host='127.0.0.1', port=0, said={stop})"
+    done = in_fresh_interpreter(body)
+    assert done.returncode == 0, done.stderr
+    for module in ("serving.container", "cli.serve", "inference.archive"):
+        assert in_fresh_interpreter(f"import bintally.{module}").returncode == 0, module
+
+
+def test_the_lambda_function_needs_the_plain_install_only(model: Path) -> None:
+    body = f"import os; os.environ['BINTALLY_MODEL'] = {str(model)!r}; "
+    body += "from bintally.serving.lambda_handler import handler; assert handler(dict(image='#'))['statusCode'] == 422"
+    done = in_fresh_interpreter(body, forbidden=[*HEAVY, "fastapi", "starlette", "uvicorn", "h11", "anyio"])
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_import_rules_hold() -> None:

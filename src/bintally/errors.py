@@ -21,6 +21,12 @@ code lives here: `cli.exits` maps these to exit codes, and a server will map the
     ├── SplitError               photos that cannot be split as asked
     ├── WeightsError             pretrained weights that are missing or do not fit
     ├── CheckpointError          a run or checkpoint that is missing, damaged or does not fit
+    ├── CloudError               a cloud account did not do what was asked
+    │   ├── CloudAccessError         it refused: credentials, permission, region
+    │   ├── CloudUnavailableError    it cannot be reached, or asks for fewer requests
+    │   ├── NotInCloudError          what was asked for is not there
+    │   ├── QuotaError               more was asked for than the account may use
+    │   └── JobError                 a job that did not come to its end
     ├── StoppedError             a run that was told to stop, and goes on when it is asked again
     └── ModelError               an exported model that is missing, damaged or of another version
 """
@@ -105,6 +111,30 @@ class WeightsError(BintallyError):
 
 class CheckpointError(BintallyError):
     """A run or checkpoint that is missing, damaged or does not fit what was asked of it."""
+
+
+class CloudError(BintallyError):
+    """A cloud account did not do what was asked."""
+
+
+class CloudAccessError(CloudError):
+    """The cloud account refused: credentials, permission or region."""
+
+
+class CloudUnavailableError(CloudError):
+    """The cloud cannot be reached, or asks for fewer requests."""
+
+
+class NotInCloudError(CloudError):
+    """What was asked for is not in the cloud account."""
+
+
+class QuotaError(CloudError):
+    """More was asked for than the cloud account may use."""
+
+
+class JobError(CloudError):
+    """A job in the cloud that did not come to its end."""
 
 
 class StoppedError(BintallyError):

@@ -9,7 +9,7 @@ from tests.cli.runner import Bintally
 from bintally import __version__, errors
 from bintally.cli import exits
 from bintally.cli.app import app
-from bintally.cli.exits import BY_DECISION, INTERRUPTED, exit_code
+from bintally.cli.exits import BY_DECISION, INTERRUPTED, REFUSED, exit_code
 from bintally.domain.verdicts import Decision
 
 VERBS = [
@@ -23,10 +23,13 @@ VERBS = [
     "recipes",
     "train",
     "tune",
+    "track",
     "evaluate",
     "export",
+    "promote",
     "count",
     "verify",
+    "serve",
 ]
 
 
@@ -74,7 +77,7 @@ def test_every_error_ends_as_its_sentence_and_a_documented_code(
 
 def test_every_code_in_use_is_documented_and_every_documented_one_in_use() -> None:
     used = {exit_code(error_of(kind)) for kind in below(errors.BintallyError)} | set(BY_DECISION.values())
-    assert set(documented()) == used | {1, INTERRUPTED}
+    assert set(documented()) == used | {1, INTERRUPTED, REFUSED}
     assert set(BY_DECISION) == set(Decision)
 
 
