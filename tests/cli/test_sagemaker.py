@@ -24,7 +24,20 @@ from bintally.evaluation.health import Health
 
 PROJECT = made_up_project()
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"  # noqa: S105 - of AWS's documentation
-VERBS = ("bootstrap", "prepare", "train", "attach", "report", "status", "clean")
+VERBS = (
+    "bootstrap",
+    "prepare",
+    "train",
+    "tune",
+    "attach",
+    "report",
+    "deploy",
+    "invoke",
+    "batch",
+    "status",
+    "cost",
+    "clean",
+)
 JOB = "bins-train-20260203-040506-0a1b"
 
 

@@ -20,42 +20,20 @@ import pytest
 from botocore.loaders import create_loader
 from botocore.response import StreamingBody
 from botocore.validate import ParamValidator
+from tests.cloud.standin_parts import ACCOUNT, ENDED, PAGE, REGION, Job, Refused, no_quota, page
+from tests.cloud.standin_serving import ARNS, ServingSide
+from tests.cloud.standin_tuning import COUNTED, TuningSide
 
 from bintally.cloud.requests import Request, check
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
 COMPLETED = ("Starting", "Downloading", "Training", "Uploading", "Completed")
 INTERRUPTED = ("Starting", "Training", "Interrupted", "Starting", "Training", "Uploading", "Completed")
-_ENDED = ("Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
 _NVME = ("ml.g4dn.", "ml.g5.")
-_PAGE = 10
 LOADER = create_loader()  # SageMaker's model is large: read once, not for every client
 
 
-class Refused(Exception):  # noqa: N818 - what AWS answers, no error of the stand-in's
-    """AWS's answer is an error."""
-
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.code, self.message, self.status = code, message, status
-
-
 @dataclass
-class Job:
-    """A job and how it will live."""
-
-    request: dict[str, Any]
-    arn: str
-    created: datetime
-    life: list[str]
-    failure: str = ""
-    past: list[tuple[str, datetime]] = field(default_factory=list)
-    stopping: bool = False
-
-
-@dataclass
-class StandIn:
+class StandIn(ServingSide, TuningSide):
     """The account.
 
     Attributes:
@@ -85,6 +63,7 @@ class StandIn:
     stacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     logs: dict[str, list[str]] = field(default_factory=dict)
     now: datetime = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+    answers: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = field(default_factory=dict)  # of a test's own
     _refusals: list[tuple[str, Refused, int]] = field(default_factory=list)
     _hidden: dict[str, Callable[[], None]] = field(default_factory=dict)
 
@@ -112,7 +91,9 @@ class StandIn:
 
     def take(self, params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
         """Keep the parameters as they were given."""
-        context["standin"] = deepcopy(dict(params))
+        context["standin"] = {
+            name: value.read() if hasattr(value, "read") else deepcopy(value) for name, value in params.items()
+        }
 
     def answer(self, model: Any, context: dict[str, Any], **_: object) -> tuple[SimpleNamespace, dict[str, Any]]:
         """What AWS answers."""
@@ -125,11 +106,16 @@ class StandIn:
             act()
         try:
             self._maybe_refuse(operation)
-            said = getattr(self, f"_{request.method}")(parameters)
+            own = self.answers.get(operation)
+            said = own(parameters) if own else getattr(self, f"_{request.method}")(parameters)
         except Refused as refused:
             error = {"Code": refused.code, "Message": refused.message}
             meta = {"HTTPStatusCode": refused.status}
-            return SimpleNamespace(status_code=refused.status), {"Error": error, "ResponseMetadata": meta}
+            return SimpleNamespace(status_code=refused.status), {
+                **refused.more,
+                "Error": error,
+                "ResponseMetadata": meta,
+            }
         if model.output_shape is not None:
             report = ParamValidator().validate(said, model.output_shape)
             assert not report.has_errors(), report.generate_report()
@@ -151,12 +137,7 @@ class StandIn:
         limit = self.quotas.get(kind)
         if limit is not None and count > limit:
             spot = "spot " if said["EnableManagedSpotTraining"] else ""
-            raise Refused(
-                "ResourceLimitExceeded",
-                f"The account-level service limit '{kind} for {spot}training job usage' is {limit} Instances, with "
-                f"current utilization of 0 Instances and a request delta of {count} Instances. Please use AWS Service "
-                "Quotas to request an increase for this quota.",
-            )
+            raise no_quota(f"{kind} for {spot}training job usage", limit, count)
         if said["EnableManagedSpotTraining"]:
             if "MaxWaitTimeInSeconds" not in stopping:
                 raise Refused("ValidationException", "MaxWaitTimeInSeconds must be specified for Managed Spot Training")
@@ -179,7 +160,7 @@ class StandIn:
 
     def _step(self, job: Job, name: str) -> None:
         """One phase on."""
-        if job.past and job.past[-1][0] in _ENDED:
+        if job.past and job.past[-1][0] in ENDED:
             return
         phase = "Stopped" if job.stopping else job.life[min(len(job.past), len(job.life) - 1)]
         job.past.append((phase, self.now))
@@ -194,9 +175,9 @@ class StandIn:
     @staticmethod
     def _status(job: Job) -> str:
         last = job.past[-1][0] if job.past else "Starting"
-        if job.stopping and last not in _ENDED:
+        if job.stopping and last not in ENDED:
             return "Stopping"
-        return {"Completed": "Completed", "Failed": "Failed"}.get(last, "Stopped" if last in _ENDED else "InProgress")
+        return {"Completed": "Completed", "Failed": "Failed"}.get(last, "Stopped" if last in ENDED else "InProgress")
 
     def _describe_training_job(self, said: Mapping[str, Any]) -> dict[str, Any]:
         name, job = self._found("TrainingJob", said)
@@ -278,20 +259,20 @@ class StandIn:
                 f"{word}Arn": job.arn,
                 f"{word}Status": self._status(job),
                 "CreationTime": job.created,
+                **(COUNTED if word == "HyperParameterTuningJob" else {}),
             }
             for (kind, name), job in self.jobs.items()
             if kind == word
             and said["NameContains"] in name
             and said.get("StatusEquals", self._status(job)) == self._status(job)
         ]
-        return _page(sorted(rows, key=lambda row: str(row["CreationTime"]), reverse=True), f"{word}Summaries", said)
+        return page(sorted(rows, key=lambda row: str(row["CreationTime"]), reverse=True), f"{word}Summaries", said)
 
     # --- SageMaker: things -------------------------------------------------------------------------------------------
 
     def add(self, word: str, name: str, *, tags: Sequence[Mapping[str, str]], status: str = "InService") -> None:
         """An Endpoint, EndpointConfig or Model that is there."""
-        what = {"Endpoint": "endpoint", "EndpointConfig": "endpoint-config", "Model": "model"}[word]
-        row = {f"{word}Name": name, f"{word}Arn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{what}/{name}"}
+        row = {f"{word}Name": name, f"{word}Arn": f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{ARNS[word]}/{name}"}
         row |= {"CreationTime": self.now, "LastModifiedTime": self.now, "EndpointStatus": status}
         if word != "Endpoint":
             del row["LastModifiedTime"], row["EndpointStatus"]
@@ -310,9 +291,12 @@ class StandIn:
         held = [
             each["row"] for (kind, name), each in self.things.items() if kind == word and said["NameContains"] in name
         ]
-        return _page(held, f"{word}s", said)
+        return page(held, f"{word}s", said)
 
     def _delete_endpoint(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        held = self.things.get(("Endpoint", said["EndpointName"]), {"row": {"EndpointStatus": ""}})
+        if held["row"]["EndpointStatus"] in ("Creating", "Updating"):
+            raise Refused("ValidationException", f'Cannot update in-progress endpoint "{said["EndpointName"]}".')
         return self._delete("Endpoint", said)
 
     def _delete_endpoint_config(self, said: Mapping[str, Any]) -> dict[str, Any]:
@@ -382,6 +366,10 @@ class StandIn:
             raise Refused("404", "Not Found", 404)
         return {"ContentLength": len(self.objects[said["Bucket"], said["Key"]])}
 
+    def _put_object(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        self.objects[said["Bucket"], said["Key"]] = said["Body"]
+        return {}
+
     def _get_object(self, said: Mapping[str, Any]) -> dict[str, Any]:
         if (data := self.objects.get((said["Bucket"], said["Key"]))) is None:
             raise Refused("NoSuchKey", "The specified key does not exist.", 404)
@@ -392,7 +380,7 @@ class StandIn:
             key for bucket, key in self.objects if bucket == said["Bucket"] and key.startswith(said["Prefix"])
         )
         after = [key for key in keys if key > said.get("ContinuationToken", "")]
-        some = after[: said.get("MaxKeys", _PAGE)]
+        some = after[: said.get("MaxKeys", PAGE)]
         rows = [{"Key": key, "Size": len(self.objects[said["Bucket"], key])} for key in some]
         more = {"NextContinuationToken": some[-1]} if len(after) > len(some) else {}
         return {"Contents": rows, "IsTruncated": bool(more), **more}
@@ -515,13 +503,6 @@ class StandIn:
         if (found := by_arn.get(name) or alive.get(name)) is None:
             raise Refused("ValidationError", f"Stack with id {name} does not exist")
         return found
-
-
-def _page(rows: Sequence[Any], key: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    start = int(said.get("NextToken", "0"))
-    some = list(rows[start : start + said.get("MaxResults", _PAGE)])
-    more = {"NextToken": str(start + len(some))} if start + len(some) < len(rows) else {}
-    return {key: some, **more}
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:

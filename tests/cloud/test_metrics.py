@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bintally.cloud.metrics import METRICS, epoch_line, metric_definitions, read_line
+from bintally.cloud.metrics import BEST, METRICS, epoch_line, metric_definitions, read_line
 from bintally.cloud.requests import model_of
 
 VALUES = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -52,7 +52,7 @@ def test_the_expressions_fit_sagemakers_limits() -> None:
 def test_they_are_the_columns_of_curves_csv() -> None:
     from bintally.training.curves import CURVES_COLUMNS
 
-    assert list(CURVES_COLUMNS) == ["epoch", *METRICS]
+    assert [*CURVES_COLUMNS, BEST] == ["epoch", *METRICS]
 
 
 def test_whoever_asks_for_jobs_needs_no_torch() -> None:

@@ -1,7 +1,9 @@
 """`train --profile`: time divided without a gap, a slow loader called so, a run that stays as it would have been."""
 
+import gc
 import gzip
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -120,6 +122,18 @@ def test_trials_leave_checkpoint_and_random_numbers_alone(drawn: Manifest, tmp_p
     assert before["python"] == after["python"]
     assert torch.equal(before["numpy"][1], after["numpy"][1])
     assert all(torch.equal(each, weights[name]) for name, each in checkpoint.network.state_dict().items())
+
+
+def test_what_was_tried_leaves_no_process(drawn: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python waits at its end for those that are left, and they do not heed its SIGTERM."""
+    monkeypatch.setattr("bintally.training.profile.trials._numbers_of_workers", lambda *_: [1])
+    gc.disable()
+    try:
+        profile = profiled(drawn, tmp_path / "run", "epochs=1", "cache_mib=0")
+        assert any("1 loader process" in trial.what for trial in profile.trials)
+        assert not multiprocessing.active_children()
+    finally:
+        gc.enable()
 
 
 def test_a_slow_loader_is_called_so(drawn: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

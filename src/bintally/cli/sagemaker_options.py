@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bintally.cli.extras import extra
+from bintally.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from bintally.cloud.checks import Finding
     from bintally.cloud.project import Project
     from bintally.cloud.requests import Request
     from bintally.cloud.session import Cloud
@@ -68,6 +70,20 @@ def print_requests(requests: "Sequence[Request]") -> None:
     for request in requests:
         check(request)
     typer.echo(as_json(requests))
+
+
+def say_findings(findings: "Iterable[Finding]") -> None:
+    """Say what was looked at before anything is sent.
+
+    Raises:
+        SettingsError: if some of it is wrong.
+    """
+    wrong = []
+    for finding in findings:
+        typer.echo(f"{'wrong' if finding.wrong else 'found'}: {finding.text}")
+        wrong += [finding.text] if finding.wrong else []
+    if wrong:
+        raise SettingsError(f"nothing was sent: {'; '.join(wrong)}")
 
 
 def complain(text: str) -> None:

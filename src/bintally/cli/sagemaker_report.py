@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from bintally.cli.extras import extra
+from bintally.cli.sagemaker_batch import fetch_answers
 from bintally.cli.sagemaker_options import (
     PROJECT_FILE,
     AwsProfile,
@@ -18,6 +19,7 @@ from bintally.cli.sagemaker_options import (
     open_cloud,
     print_requests,
 )
+from bintally.cli.sagemaker_tune_watch import follow_tuning_job, summary_of, write_results_of
 from bintally.cli.sagemaker_watch import follow_job, summary
 from bintally.errors import JobError
 
@@ -40,13 +42,21 @@ def attach(
 ) -> None:
     """Follow a job again: phases, log from its beginning, metrics, and how it ended."""
     project = load_project(project_file, "attach")
+    from bintally.cloud.names import Kind
+
     kind = _kind(job, project.project)
     if dry_run:
         with extra("aws", "bintally sagemaker attach"):
             from bintally.cloud.logs import log_streams
-        print_requests([kind.describe(job), *([log_streams(kind.log_group, job)] if logs and kind.log_group else [])])
+            from bintally.cloud.tuning_state import jobs_request
+        more = [log_streams(kind.log_group, job)] if logs and kind.log_group else []
+        print_requests([kind.describe(job), *([jobs_request(job)] if kind.kind is Kind.TUNE else more)])
         return
-    follow_job(open_cloud(project.region, aws_profile), kind, job, logs=logs, usd_hour=price)
+    cloud = open_cloud(project.region, aws_profile)
+    if kind.kind is Kind.TUNE:
+        follow_tuning_job(cloud, job, usd_hour=price)
+    else:
+        follow_job(cloud, kind, job, logs=logs, usd_hour=price)
 
 
 def report(
@@ -63,9 +73,12 @@ def report(
 ) -> None:
     """Say what a job came to, fetch what it left, and open its pages: health, profile, curves, model.
 
-    What lies in the folder afterwards is a run, as `bintally train` makes it: evaluate, export and count take it.
+    What lies in the folder afterwards is a run, as `bintally train` makes it: evaluate, export and count take it. Of a
+    tuning job it is what `bintally tune` writes, of a batch transform the table of counts.
     """
     project = load_project(project_file, "report")
+    from bintally.cloud.names import Kind
+
     kind = _kind(job, project.project)
     if dry_run:
         print_requests([kind.describe(job)])
@@ -73,6 +86,9 @@ def report(
     with extra("aws", "bintally sagemaker report"):
         from bintally.cloud.job_state import read_state
     cloud = open_cloud(project.region, aws_profile)
+    if kind.kind is Kind.TUNE:
+        _report_tuning(cloud, job, out or Path("sagemaker") / job, fetch=fetch, opened=show)
+        return
     state = read_state(kind, cloud.send(kind.describe(job)))
     for line in summary(state, usd_hour=price):
         typer.echo(line)
@@ -80,8 +96,24 @@ def report(
         typer.echo(f"It failed: {state.reason}")
     if state.running:
         raise JobError(f"{job} is not done ({state.phase}); follow it: bintally sagemaker attach {job}")
-    if fetch:
+    if fetch and kind.kind is Kind.BATCH:
+        fetch_answers(cloud, job, None if out is None else out / "counts.parquet")
+    elif fetch:
         _show(_fetch(cloud, state, out or Path("sagemaker") / job), opened=show)
+
+
+def _report_tuning(cloud: "Cloud", name: str, folder: Path, *, fetch: bool, opened: bool) -> None:
+    """What a tuning job found so far, be it over or not."""
+    from bintally.cloud.tuning_state import ask_tuning
+
+    state, said = ask_tuning(cloud, name)
+    typer.echo(summary_of(state))
+    if state.reason:
+        typer.echo(f"It failed: {state.reason}")
+    if fetch:
+        results = write_results_of(cloud, state, said, folder)
+        if opened:
+            typer.launch(str(results.report.resolve()))
 
 
 def _kind(job: str, project: str) -> "JobKind":

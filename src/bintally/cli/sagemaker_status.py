@@ -16,10 +16,11 @@ from bintally.cli.sagemaker_options import (
     load_project,
     open_cloud,
     print_requests,
+    usd,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
@@ -38,33 +39,39 @@ def status(
     project = load_project(project_file, "status")
     with extra("aws", "bintally sagemaker status"):
         from bintally.cloud.made import find_made, list_requests
+        from bintally.cloud.running import usd_hour
     if dry_run:
         print_requests(list_requests(project))
         return
     cloud = open_cloud(project.region, aws_profile)
     made = find_made(cloud, project, complain=complain)
     made.sort(key=lambda each: (not each.costs, -(each.created or _LONG_AGO).timestamp(), each.name))
+    prices = {each.arn: usd_hour(cloud, each) for each in made}
     if as_json:
         import json
 
-        typer.echo(json.dumps([_plain(each) for each in made]))
+        typer.echo(json.dumps([_plain(each) | {"usd_hour": prices[each.arn]} for each in made]))
         return
     console = Console(highlight=False)
-    console.print(made_table(made, f"Project {project.project} in {cloud.region}"))
+    console.print(made_table(made, prices, f"Project {project.project} in {cloud.region}"))
     running = [each.name for each in made if each.costs]
-    typer.echo(f"Costs money by the hour: {', '.join(running) or 'nothing'}")
+    total = sum(price for price in prices.values() if price)
+    priced = f" (about {usd(total)} an hour on demand)" if total else ""
+    typer.echo(f"Costs money by the hour: {', '.join(running) or 'nothing'}{priced}")
     if running:
         typer.echo("Stop and remove: bintally sagemaker clean")
 
 
-def made_table(made: "Sequence[Made]", title: str) -> "Table":
-    """Things for a person."""
+def made_table(made: "Sequence[Made]", prices: "Mapping[str, float | None]", title: str) -> "Table":
+    """Things for a person; `prices` by ARN, USD an hour."""
     from rich.table import Table
 
-    table = Table("what", "name", "status", "made", title=title, title_justify="left")
+    table = Table("what", "name", "status", "made", "an hour", title=title, title_justify="left")
     for each in made:
         when = f"{each.created.astimezone():%Y-%m-%d %H:%M}" if each.created else ""
-        table.add_row(each.what, each.name, each.status, when, style="yellow" if each.costs else None)
+        price = prices.get(each.arn)
+        hourly = "?" if price is None else usd(price) if price else ""
+        table.add_row(each.what, each.name, each.status, when, hourly, style="yellow" if each.costs else None)
     return table
 
 

@@ -25,6 +25,7 @@ from bintally.cli.sagemaker_options import (
     load_project,
     open_cloud,
     print_requests,
+    say_findings,
     usd,
 )
 from bintally.cli.sagemaker_watch import follow_job, say_how_to_attach
@@ -148,12 +149,7 @@ def train(
         _say(_forecast(job, price), err=True)
         return
     cloud = open_cloud(project.region, aws_profile)
-    wrong = []
-    for finding in before_sending(cloud, job):
-        typer.echo(f"{'wrong' if finding.wrong else 'found'}: {finding.text}")
-        wrong += [finding.text] if finding.wrong else []
-    if wrong:
-        raise SettingsError(f"nothing was sent: {'; '.join(wrong)}")
+    say_findings(before_sending(cloud, job))
     _say(_forecast(job, price))
     send_and_follow(cloud, Kind.TRAIN, name, request, wait=wait, logs=logs, usd_hour=price)
     if wait:

@@ -40,7 +40,7 @@ def follow_job(
                 state = _show(console, seen) or state
                 status.update(_now(state, name, usd_hour))
     except KeyboardInterrupt:
-        _ask_to_stop(cloud, kind, name)
+        ask_to_stop(cloud, kind, name)
         raise
     assert state is not None  # noqa: S101 - follow ends with a state
     conclude(state, usd_hour=usd_hour)
@@ -129,7 +129,7 @@ def _now(state: "JobState | None", name: str, usd_hour: float | None) -> str:
     return f"{name}: {state.phase}, {clock} since it was sent{spent}; Ctrl-C asks whether to stop it"
 
 
-def _ask_to_stop(cloud: "Cloud", kind: "JobKind", name: str) -> None:
+def ask_to_stop(cloud: "Cloud", kind: "JobKind", name: str) -> None:
     """Ask whether the job is to be stopped; a second Ctrl-C, or no terminal, means no."""
     typer.echo("")
     try:

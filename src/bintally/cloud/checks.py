@@ -95,6 +95,12 @@ def before_sending(cloud: Cloud, job: TrainingJob) -> Iterator[Finding]:
         yield _look(lambda: _weights(cloud, job.weights_url), "the weights")
 
 
+def before_deploying(cloud: Cloud, project: Project, image: str) -> Iterator[Finding]:
+    """Role and serving image; the model itself is fetched or looked up by `model_source`."""
+    yield _look(lambda: _role(cloud, project.role_arn), "the role")
+    yield _look(lambda: _image(cloud, image or project.serve_image), "the image")
+
+
 def _look(ask: Callable[[], Finding], what: str) -> Finding:
     """What may not be looked at is not known to be wrong."""
     try:

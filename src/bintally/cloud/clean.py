@@ -1,4 +1,4 @@
-"""The removal of what a project made: endpoints, their configurations, models, running jobs; data and stack if asked.
+"""The removal of what a project made: endpoints, their scaling, configurations, models; jobs, data and stack if asked.
 
 Safe to run twice: what is gone already is done. A step that fails does not keep the others from being done, and what is
 left is named. Refuses to remove what does not bear the project's tag.
@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bintally.cloud.endpoint import deregister_request, target_request
 from bintally.cloud.job_kinds import JOB_KINDS
 from bintally.cloud.made import Made, is_tagged
 from bintally.cloud.names import Kind
@@ -15,7 +16,7 @@ from bintally.cloud.places import PREFIXES
 from bintally.cloud.project import Project
 from bintally.cloud.requests import Request
 from bintally.cloud.session import Cloud
-from bintally.errors import CloudError, NotInCloudError
+from bintally.errors import CloudAccessError, CloudError, NotInCloudError
 
 _REMOVED = {Kind.ENDPOINT: "Endpoint", Kind.CONFIG: "EndpointConfig", Kind.MODEL: "Model"}
 _AT_ONCE = 1000  # objects in one request
@@ -55,11 +56,23 @@ def steps_for(cloud: Cloud, project: Project, made: Sequence[Made], *, complain:
             if not is_tagged(cloud, each, project):
                 complain(f"{each.what} {each.name} lacks the project's tag and is left alone")
                 continue
+            if kind is Kind.ENDPOINT:
+                steps += _scaling_steps(cloud, each.name, complain)
             steps.append(_step(f"delete {each.what} {each.name}", remove_request(each.name, word)))
-    for each in made:
+    for each in sorted(made, key=lambda each: each.kind is not Kind.TUNE):  # or a tuner would start new jobs
         if each.kind is not None and each.kind in JOB_KINDS and each.costs and each.status != _BEGUN_ALREADY:
             steps.append(_step(f"stop {each.what} {each.name}", JOB_KINDS[each.kind].stop(each.name)))
     return steps
+
+
+def _scaling_steps(cloud: Cloud, endpoint: str, complain: Callable[[str], None]) -> list[Step]:
+    """What scales an endpoint would outlive it."""
+    try:
+        there = list(cloud.pages(target_request(endpoint), items="ScalableTargets"))
+    except CloudAccessError as error:
+        complain(f"whether endpoint {endpoint} scales could not be looked at: {error}")
+        return []
+    return [_step(f"stop scaling endpoint {endpoint}", deregister_request(endpoint)) for _ in there[:1]]
 
 
 def remove_request(name: str, word: str) -> Request:

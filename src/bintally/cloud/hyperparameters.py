@@ -40,6 +40,7 @@ class JobSettings:
         max_steps: optimiser steps at most; -1: no such limit.
         checkpoint_every: optimiser steps; None: as often as takes 1 % of the time.
         profile: whether the run's time is taken apart.
+        tuned: whether SageMaker's tuner chose some of the settings; then other jobs may share the checkpoints' place.
     """
 
     settings: RunSettings
@@ -48,6 +49,7 @@ class JobSettings:
     max_steps: int = -1
     checkpoint_every: int | None = None
     profile: bool = False
+    tuned: bool = False
 
 
 def format_hyperparameters(job: JobSettings) -> dict[str, str]:
@@ -63,10 +65,10 @@ def format_hyperparameters(job: JobSettings) -> dict[str, str]:
     """
     name = job.settings.recipe
     base = dict(_leaves(_base(name).model_dump(mode="json")))
-    said = {RECIPE: _text(name)}
+    said = {RECIPE: format_value(name)}
     for key, value in _leaves(job.settings.model_dump(mode="json")):
         if value != base[key]:
-            said[key] = _text(value, key)
+            said[key] = format_value(value, key)
     said[SETTINGS_HASH] = job.settings.content_hash
     if job.stop_on:
         said[STOP_ON] = ",".join(sorted(job.stop_on))
@@ -98,7 +100,7 @@ def parse_hyperparameters(said: Mapping[str, str]) -> JobSettings:
         )
     recipe = _word(ours.get(RECIPE, "custom"))
     changes = [f"{key}={value}" for key, value in ours.items() if not key.startswith(_OURS) and key != RECIPE]
-    changes.append(f"{RECIPE}={_text(recipe)}")
+    changes.append(f"{RECIPE}={format_value(recipe)}")
     settings = parse_settings(_base_text(recipe), name="hyperparameters", overrides=changes)
     wanted = ours.get(SETTINGS_HASH, settings.content_hash)
     if wanted != settings.content_hash and not _tuned(said):
@@ -113,6 +115,7 @@ def parse_hyperparameters(said: Mapping[str, str]) -> JobSettings:
         max_steps=_whole(ours, MAX_STEPS, -1),
         checkpoint_every=_whole(ours, CHECKPOINT_EVERY, 0) or None,
         profile=_yes(ours, PROFILE),
+        tuned=_tuned(said),
     )
 
 
@@ -150,10 +153,10 @@ def _leaves(values: Mapping[str, object], above: str = "") -> Iterator[tuple[str
             yield f"{above}{key}", value
 
 
-def _text(value: object, key: str = RECIPE) -> str:
+def format_value(value: object, key: str = RECIPE) -> str:
     """A value as `--set` takes it: TOML, or a bare word.
 
-    >>> _text(0.01), _text("adamw"), _text("two words"), _text([1, 5]), _text(True)
+    >>> format_value(0.01), format_value("adamw"), format_value("two words"), format_value([1, 5]), format_value(True)
     ('0.01', 'adamw', '"two words"', '[1, 5]', 'true')
     """
     if value is None:

@@ -87,7 +87,8 @@ def read_state(kind: JobKind, said: Mapping[str, Any]) -> JobState:
     failed = said[kind.status_key] == "Failed"
     name = said[kind.name_key]
     output = said.get("OutputDataConfig", {}).get("S3OutputPath", "").rstrip("/")
-    started, ended = (said.get(key) for key in ("ProcessingStartTime", "ProcessingEndTime"))
+    started = said.get("ProcessingStartTime") or said.get("TransformStartTime")
+    ended = said.get("ProcessingEndTime") or said.get("TransformEndTime")
     lasted = int((ended - started).total_seconds()) if started and ended else None
     seconds = said.get("TrainingTimeInSeconds", lasted)
     return JobState(

@@ -9,8 +9,10 @@ import math
 import re
 from collections.abc import Mapping
 
-METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds")
-"""As in `curves.csv`, the epoch left out."""
+BEST = "best_val_loss"
+"""The lowest validation loss so far: a tuner takes the last value that a job printed, a job keeps its best epoch."""
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr", "seconds", BEST)
+"""As in `curves.csv`, the epoch left out, and the best."""
 _BEGINNING = "metrics epoch="
 _NUMBER = r"([-+]?[0-9]+(?:[.][0-9]+)?(?:e[-+]?[0-9]+)?)"
 

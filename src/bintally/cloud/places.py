@@ -48,6 +48,16 @@ def jobs_url(project: Project) -> str:
     return f"{project.url}/{JOBS}"
 
 
+def captures_url(project: Project, endpoint: str) -> str:
+    """Where what an endpoint was asked and answered is kept."""
+    return f"{project.url}/{CAPTURES}/{endpoint}"
+
+
+def batches_url(project: Project, job: str) -> str:
+    """Where a transform job's answers lie."""
+    return f"{project.url}/{BATCHES}/{job}"
+
+
 def parse_url(url: str) -> tuple[str, str]:
     """Bucket and key.
 

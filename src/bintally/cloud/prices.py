@@ -44,6 +44,12 @@ class Storage(_Row):
     log_gb: float
 
 
+class Serverless(_Row):
+    """What an endpoint without instances costs, in USD."""
+
+    gb_second: float = Field(gt=0)
+
+
 class PriceTable(_Row):
     """The table that comes with Bintally.
 
@@ -56,6 +62,7 @@ class PriceTable(_Row):
     source: str
     spot_share: float = Field(gt=0, le=1)
     storage: Storage
+    serverless: Serverless
     instances: dict[str, Instance]
 
 
@@ -114,6 +121,16 @@ def forecast(
     )
 
 
+def price_of(instance_type: str) -> float | None:
+    """USD an hour for one instance, on demand, by the table; None where it is not in it.
+
+    >>> price_of("ml.m5.xlarge"), price_of("ml.p9.metal")
+    (0.23, None)
+    """
+    row = price_table().instances.get(instance_type)
+    return row.usd_hour if row else None
+
+
 def billed_usd(billable_seconds: int, *, count: int, instance_type: str, usd_hour: float | None = None) -> float | None:
     """What a job cost by its billable seconds, at the on-demand price; None where no price is known.
 
@@ -125,6 +142,15 @@ def billed_usd(billable_seconds: int, *, count: int, instance_type: str, usd_hou
     row = price_table().instances.get(instance_type)
     price = usd_hour if usd_hour is not None else row.usd_hour if row else None
     return None if price is None else price * count * billable_seconds / _SECONDS
+
+
+def serverless_usd(memory_mb: int, *, seconds: float) -> float:
+    """What an endpoint without instances costs while it answers for so long.
+
+    >>> round(serverless_usd(4096, seconds=1000), 4)
+    0.08
+    """
+    return price_table().serverless.gb_second * memory_mb / 1024 * seconds
 
 
 def check_instance_type(name: str) -> str:

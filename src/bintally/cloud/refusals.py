@@ -4,6 +4,7 @@ The one place that reads AWS's codes and texts. Refuses to repeat what may hold 
 not match, AWS sends back all that was signed.
 """
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,11 +47,23 @@ _PROFILE = _Refusal(CloudAccessError, "there is no such profile", "`aws configur
 _OPT_IN = _Refusal(
     CloudAccessError, "the account does not use this service or region", "enable it in the console, or take another"
 )
+_NO_EXPLORER = _Refusal(
+    CloudAccessError,
+    "Cost Explorer is not enabled for this account, or not for this user",
+    "Billing console > Cost Explorer > Launch, by whoever pays the account's bill; it has figures a day later. Users "
+    "also need Account > IAM user and role access to Billing",
+)
+_NO_COSTS = _Refusal(
+    CloudError,
+    "Cost Explorer has not enough data for that yet",
+    "ask again when the account has been used for a month or so; its first figures come a day after it is enabled",
+)
 _BUSY = _Refusal(CloudUnavailableError, "AWS asks for fewer requests", "wait a minute, " + _AGAIN)
 _FAILED = _Refusal(CloudUnavailableError, "AWS failed", "wait some minutes, " + _AGAIN)
 _NO_CAPACITY = _Refusal(
     CloudUnavailableError, "AWS has no such instance free", "try later, another --instance-type, or another region"
 )
+_NOT_READY = _Refusal(CloudUnavailableError, "the endpoint is still loading its model", "wait a minute, " + _AGAIN)
 _NETWORK = _Refusal(
     CloudUnavailableError, "AWS cannot be reached", f"check the network, the region and proxies, {_AGAIN}"
 )
@@ -108,6 +121,9 @@ _BY_CODE = {
     "ServiceUnavailable": _FAILED,
     "ServiceUnavailableException": _FAILED,
     "CapacityError": _NO_CAPACITY,
+    "ModelNotReadyException": _NOT_READY,
+    "InternalDependencyException": _FAILED,
+    "DataUnavailableException": _NO_COSTS,
 }
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403", "Forbidden")
 _QUOTA = ("ResourceLimitExceeded", "LimitExceeded", "LimitExceededException", "ServiceQuotaExceededException")
@@ -119,9 +135,11 @@ _NOT_THERE = (
     "NoSuchBucket",
     "NotFoundException",
     "ChangeSetNotFound",
+    "ObjectNotFoundException",
     "404",
 )
 _SAYS_NOT_THERE = r"Could not find|[Rr]esource not found|does not exist|[Nn]o such|cannot be found|Cannot find"
+_SAYS_NOT_THERE += r"|Endpoint \S+ of account \d+ not found|No scalable target found"
 _IMAGE = (
     r"[Ii]mage.*(does not exist|not found)|Cannot find (requested )?(image|repository)|Requested image .* not found"
 )
@@ -175,8 +193,15 @@ def _answered(error: exceptions.ClientError, request: Request | None) -> _Refusa
     """What an answer of AWS means, by its code and text."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     text = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
+    if code == "ModelError":
+        return _by_container(error, text)
     if found := _BY_CODE.get(code):
         return _Refusal(found.kind, f"{found.fault} ({code})", found.remedy)
+    if request is not None and request.service == "ce":
+        if code == "LimitExceededException":  # elsewhere a quota
+            return _Refusal(_BUSY.kind, f"{_BUSY.fault} ({code})", _BUSY.remedy)
+        if re.search(r"(?i)(not enabled for|access to) cost explorer", text):
+            return _Refusal(_NO_EXPLORER.kind, f"{_NO_EXPLORER.fault} ({code})", _NO_EXPLORER.remedy)
     readers: tuple[tuple[bool, Callable[[], _Refusal]], ...] = (
         (code in _DENIED, lambda: _denied(code, text, request)),
         (code in _QUOTA or "service limit" in text, lambda: _quota(text)),
@@ -195,6 +220,27 @@ def _answered(error: exceptions.ClientError, request: Request | None) -> _Refusa
             return read()
     brackets = f" ({code})" if code else ""
     return _Refusal(CloudError, f"AWS refused{brackets}: {_bare(text) or 'it gave no reason'}", "change what was asked")
+
+
+def container_sentence(original: str) -> str:
+    """What a model's container answered, in its own words.
+
+    >>> container_sentence('{"error": {"code": "not-a-photo", "message": "expected a JPEG or PNG"}}')
+    'expected a JPEG or PNG'
+    """
+    try:
+        return str(json.loads(original)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return _bare(" ".join(original.split()))
+
+
+def _by_container(error: exceptions.ClientError, text: str) -> _Refusal:
+    """The endpoint was reached, and its container refused."""
+    status = error.response.get("OriginalStatusCode", "")
+    said = container_sentence(str(error.response.get("OriginalMessage") or text))
+    return _Refusal(
+        CloudError, f"the model's container answered {status}: {said}", "read its log: /aws/sagemaker/Endpoints/NAME"
+    )
 
 
 def _denied(code: str, text: str, request: Request | None) -> _Refusal:

@@ -6,6 +6,7 @@ The bucket outlives the stack, for it holds what cost money to make; everything 
 import json
 from typing import Any
 
+from bintally.cloud.cost_requests import SERVICES
 from bintally.cloud.names import Kind, tags
 from bintally.cloud.places import BATCHES, CAPTURES, CHECKPOINTS
 from bintally.cloud.stack_notebooks import notebook_resources, studio_resources
@@ -22,12 +23,6 @@ from bintally.cloud.stack_policies import (
 )
 from bintally.cloud.stack_settings import Budget, StackSettings
 
-_SERVICES = (
-    "Amazon SageMaker",
-    "Amazon Simple Storage Service",
-    "Amazon EC2 Container Registry (ECR)",
-    "AmazonCloudWatch",
-)
 _RESULT_DAYS = 90  # batch results and captured requests
 
 
@@ -148,7 +143,7 @@ def _budget(project: str, budget: Budget) -> dict[str, Any]:
                 "BudgetType": "COST",
                 "TimeUnit": "MONTHLY",
                 "BudgetLimit": {"Amount": budget.usd_month, "Unit": "USD"},
-                "CostFilters": {"Service": list(_SERVICES)},
+                "CostFilters": {"Service": list(SERVICES)},
             },
             "NotificationsWithSubscribers": told,
         },

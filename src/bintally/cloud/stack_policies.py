@@ -16,6 +16,8 @@ USER_POLICY = "UserPolicy"
 BUCKET = "Bucket"
 REPOSITORY = "Repository"
 _LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/sagemaker/*"
+_SCALER = "sagemaker.application-autoscaling.amazonaws.com"
+_SCALING_ROLE = f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/aws-service-role/{_SCALER}/*"
 _HERE = "arn:${AWS::Partition}:sagemaker:${AWS::Region}:${AWS::AccountId}:"
 
 
@@ -65,9 +67,11 @@ def user_policy(settings: StackSettings) -> dict[str, Any]:
         _allow("SignInToEcr", ["ecr:GetAuthorizationToken"], "*"),
         _allow("ReadLogs", ["logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"], _sub(_LOGS)),
         _allow("SeeMetrics", ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"], "*"),
-        _allow("SeeCosts", ["ce:GetCostAndUsage", "ce:GetTags", "ce:GetDimensionValues"], "*"),
+        _allow("SeeCosts", ["ce:GetCostAndUsage", "ce:GetCostForecast", "ce:GetTags", "ce:GetDimensionValues"], "*"),
         _allow("FindByTag", ["tag:GetResources"], "*"),
         _allow("Scale", _SCALE, "*"),
+        _allow("LetSageMakerScale", ["iam:CreateServiceLinkedRole"], _sub(_SCALING_ROLE))
+        | {"Condition": {"StringEquals": {"iam:AWSServiceName": _SCALER}}},
         _allow("SeeStack", _SEE_STACK, _sub(f"{stack}{settings.stack_name}/*")),
     ]
     if settings.kms_key:
@@ -211,6 +215,7 @@ _LIST = [
         "Models",
         "EndpointConfigs",
         "Endpoints",
+        "NotebookInstances",
     )
 ]
 _SCALE = [

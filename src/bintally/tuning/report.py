@@ -171,7 +171,7 @@ def _row(trial: Trial, space: Space, *, is_best: bool) -> tuple[str, list[_Cell]
     cells += [_Cell(text=shown(value), key=value) for value in values]
     cells += [
         _Cell(text=f"{len(trial.curve)} of {trial.planned_epochs}", key=len(trial.curve)),
-        _Cell(text=f"{trial.steps:,}", key=trial.steps),
+        _Cell(text=f"{trial.steps:,}" if trial.steps else "-", key=trial.steps),
         _Cell(text=f"{trial.seconds:,.0f}", key=trial.seconds),
         _Cell(text=trial.reason, key=trial.reason),
     ]

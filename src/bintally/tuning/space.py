@@ -5,10 +5,12 @@ Refuses nothing itself: `bintally.tuning.space_file` and `bintally.tuning.checks
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import optuna
+from typing import TYPE_CHECKING
 
 from bintally.settings import RunSettings, check_settings
+
+if TYPE_CHECKING:  # a space may be read where nothing is trained
+    import optuna
 
 Value = bool | int | float | str
 Values = Mapping[str, Value]
@@ -69,7 +71,7 @@ class Space:
     recipe: str | None
     parameters: Mapping[str, Range | Choices]
 
-    def suggest(self, trial: optuna.Trial) -> dict[str, Value]:
+    def suggest(self, trial: "optuna.Trial") -> dict[str, Value]:
         """Values for one trial."""
         return {key: _suggest(trial, key, values) for key, values in self.parameters.items()}
 
@@ -87,7 +89,7 @@ class Space:
         }
 
 
-def _suggest(trial: optuna.Trial, key: str, values: Range | Choices) -> Value:
+def _suggest(trial: "optuna.Trial", key: str, values: Range | Choices) -> Value:
     if isinstance(values, Choices):
         chosen: Value = trial.suggest_categorical(key, values.choices)  # type: ignore[assignment]  # none is None
         return chosen

@@ -97,7 +97,8 @@ class Trial:
     @property
     def lowest(self) -> float:
         """The lowest loss so far; infinite before the first epoch's end."""
-        return min((loss for loss in self.curve if math.isfinite(loss)), default=math.inf)
+        without = math.inf if self.value is None else self.value  # where a cloud's log could not be read
+        return min((loss for loss in self.curve if math.isfinite(loss)), default=without)
 
     @property
     def planned_steps(self) -> int:

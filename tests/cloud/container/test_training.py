@@ -21,6 +21,7 @@ from bintally.errors import CheckpointError, ManifestError, WeightsError
 from bintally.evaluation.health import FILE_NAME, read_health
 from bintally.inference.engine import Engine
 from bintally.models.checkpoint import load_checkpoint
+from bintally.training.profile.trials import Tried
 from bintally.training.resume import STATE_NAME
 
 KILLS = int(os.environ.get("BINTALLY_KILLS", "2"))
@@ -48,7 +49,7 @@ def weights(run: Path) -> dict[str, list[float]]:
 
 
 def test_one_instance_leaves_what_training_anywhere_leaves(drawn: Manifest, tmp_path: Path) -> None:
-    job = job_of(tmp_path / "job", drawn, stop_on=frozenset())
+    job = job_of(tmp_path / "job", drawn)
     job.start()
     assert set(job.wait().values()) == {0}, job.log()
     fit_tiny(drawn, tmp_path / "here")
@@ -152,38 +153,44 @@ def test_the_failure_files_first_line_says_why(drawn: Manifest, tmp_path: Path, 
     assert not list(job.model.iterdir())
 
 
+def layout_of(folder: Path, **channels: Path) -> Layout:
+    (folder / "input" / "data").mkdir(parents=True)
+    for name, held in channels.items():
+        (folder / "input" / "data" / name).symlink_to(held, target_is_directory=True)
+    return read_layout({"BINTALLY_ML_ROOT": str(folder)})
+
+
+def test_a_profile_comes_back(drawn: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bintally.training.profile.watch.try_out", lambda *_: Tried())
+    layout = layout_of(tmp_path, train=drawn.root)
+    train(layout, JobSettings(settings=tiny_settings("epochs=1"), profile=True))
+    assert {"profile.html", "profile.json"} <= {path.name for path in layout.reports.iterdir()}
+
+
 class TestRefusals:
     """Before the first step; in this process, for they need no job."""
 
-    def layout(self, folder: Path) -> Layout:
-        return read_layout({"BINTALLY_ML_ROOT": str(folder)})
-
-    def channel(self, folder: Path, name: str, held: Path) -> None:
-        (folder / "input" / "data").mkdir(parents=True, exist_ok=True)
-        (folder / "input" / "data" / name).symlink_to(held, target_is_directory=True)
-
     def test_no_dataset(self, tmp_path: Path) -> None:
         with pytest.raises(ManifestError, match="no input channel 'train'; it must hold a dataset, split"):
-            train(self.layout(tmp_path), JobSettings(settings=tiny_settings()))
+            train(layout_of(tmp_path), JobSettings(settings=tiny_settings()))
 
     def test_another_run_at_the_checkpoint_location(self, drawn: Manifest, tmp_path: Path) -> None:
-        self.channel(tmp_path, "train", drawn.root)
+        layout = layout_of(tmp_path, train=drawn.root)
         fit_tiny(drawn, tmp_path / "checkpoints" / "smallcnn", "seed=9")
         before = (tmp_path / "checkpoints" / "smallcnn" / "checkpoint.json").read_bytes()
         with pytest.raises(CheckpointError, match="a finished run of other settings or photos; give the job another"):
-            train(self.layout(tmp_path), JobSettings(settings=tiny_settings()))
+            train(layout, JobSettings(settings=tiny_settings()))
         assert (tmp_path / "checkpoints" / "smallcnn" / "checkpoint.json").read_bytes() == before
         assert not (tmp_path / "model").exists()
 
     @pytest.mark.parametrize("files", [0, 2])
     def test_a_weights_channel_without_one_file(self, drawn: Manifest, tmp_path: Path, files: int) -> None:
-        self.channel(tmp_path, "train", drawn.root)
         (tmp_path / "held").mkdir()
         for number in range(files):
             (tmp_path / "held" / f"{number}.safetensors").touch()
-        self.channel(tmp_path, "weights", tmp_path / "held")
+        layout = layout_of(tmp_path, train=drawn.root, weights=tmp_path / "held")
         with pytest.raises(WeightsError, match=f"expected one weights file, got {files}"):
-            train(self.layout(tmp_path), JobSettings(settings=tiny_settings()))
+            train(layout, JobSettings(settings=tiny_settings()))
 
 
 def wait_until(met: object, job: TrainingJob, seconds: float = 120) -> None:

@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from bintally.cloud.container.layout import Layout, channel, read_hyperparameters, read_layout
 from bintally.cloud.contract import TRAIN_CHANNEL, WEIGHTS_CHANNEL
 from bintally.cloud.hyperparameters import JobSettings, parse_hyperparameters
-from bintally.cloud.metrics import epoch_line
+from bintally.cloud.metrics import BEST, epoch_line
 from bintally.data.files import whole_file
 from bintally.data.manifest import Manifest, read_manifest
 from bintally.errors import CheckpointError, ManifestError, StoppedError, WeightsError
@@ -28,6 +28,7 @@ from bintally.models.provenance import Provenance
 from bintally.training.curves import CurvesWriter
 from bintally.training.fit import DEFAULT_LICENCE, fit
 from bintally.training.health.watch import HealthWatch
+from bintally.training.profile.watch import ProfileWatch
 
 _REPORTS = {".json", ".html", ".csv", ".toml", ".gz"}
 
@@ -42,7 +43,7 @@ class EpochLines(Callback):
         """Print."""
         for each in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(each, CurvesWriter):
-                self._say(epoch_line(each.rows[-1]))
+                self._say(epoch_line({**each.rows[-1], BEST: each.best["val_loss"]}))
 
 
 @record
@@ -67,7 +68,7 @@ def train(layout: Layout, job: JobSettings) -> None:
     if data is None:
         raise ManifestError(f"the job has no input channel {TRAIN_CHANNEL!r}; it must hold a dataset, split")
     manifest = read_manifest(data)
-    run = layout.checkpoints / job.settings.recipe
+    run = _own_checkpoints(layout, job) / job.settings.recipe
     first = int(os.environ.get("RANK", "0")) == 0
     checkpoint = _finished(run, manifest, job)
     if checkpoint is None:
@@ -76,22 +77,31 @@ def train(layout: Layout, job: JobSettings) -> None:
         _leave(layout, run, checkpoint)
 
 
+def _own_checkpoints(layout: Layout, job: JobSettings) -> Path:
+    """All jobs of a tuner share one checkpoint location: each keeps to a folder of its own there, by its name."""
+    return layout.checkpoints / os.environ.get("TRAINING_JOB_NAME", "tuned") if job.tuned else layout.checkpoints
+
+
 def _fit(
     manifest: Manifest, job: JobSettings, run: Path, *, weights: Path | None, say: Callable[[str], None]
 ) -> Checkpoint:
     health = HealthWatch(run, manifest, job.settings, say=say, stop_on=job.stop_on)
-    return fit(
+    profiler = ProfileWatch(run, manifest, job.settings) if job.profile else None
+    checkpoint = fit(
         manifest,
         job.settings,
         run,
         weights=weights,
         licence=job.licence or DEFAULT_LICENCE,
-        callbacks=(health, EpochLines(say)),
+        callbacks=(health, EpochLines(say), *([profiler] if profiler else [])),
         progress=False,
         max_steps=job.max_steps,
         checkpoint_every=job.checkpoint_every,
         say=say,
     )
+    if profiler and (found := profiler.finish(checkpoint)) is not None:
+        say(f"profile: {found.summary}")
+    return checkpoint
 
 
 def _finished(run: Path, manifest: Manifest, job: JobSettings) -> Checkpoint | None:

@@ -18,6 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from bintally.data.images import encode
 from bintally.data.prepare_settings import PrepareSettings
@@ -309,7 +310,7 @@ class _Stream:
         self._loader, self._stepper = loader(dataset, settings, shuffle=True), stepper
         self._ahead = 2 * settings.workers  # batches that processes have ready when nobody asks
         begun = time.perf_counter()
-        self._batches = self._endless()
+        self._batches = _endless(self._loader)
         next(self._batches)
         self.start_seconds = time.perf_counter() - begun
         for _ in self._loader if dataset.keeps_photos and not settings.workers else ():
@@ -324,9 +325,14 @@ class _Stream:
             self._stepper.step(next(self._batches))
         return (time.perf_counter() - begun) / steps
 
-    def _endless(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from self._loader
+
+def _endless(batches: DataLoader[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """No method of a stream: held by itself, it would keep its processes to the end of ours, which then waits for them.
+
+    They do not heed the SIGTERM that Python sends them there.
+    """
+    while True:
+        yield from batches
 
 
 def _numbers_of_workers(own: int, cores: int) -> list[int]:

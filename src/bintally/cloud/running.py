@@ -1,0 +1,56 @@
+"""What each thing that a project made costs by the hour as it is, by the table of prices.
+
+Refuses to guess: what has no price in the table, or may not be looked at, has none. A tuning job costs what its jobs
+cost, which are told themselves; an endpoint without instances costs while it answers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bintally.cloud.endpoint import describe_config_request, describe_request
+from bintally.cloud.job_kinds import JOB_KINDS
+from bintally.cloud.job_state import read_state
+from bintally.cloud.made import Made
+from bintally.cloud.names import Kind
+from bintally.cloud.prices import forecast
+from bintally.cloud.session import Cloud
+from bintally.errors import CloudError
+
+
+def usd_hour(cloud: Cloud, made: Made) -> float | None:
+    """What it costs in an hour, in USD; 0 where nothing runs; None where that is not known."""
+    if not made.costs or made.kind is None:
+        return 0.0
+    if made.kind is Kind.TUNE:
+        return 0.0
+    try:
+        if made.kind is Kind.ENDPOINT:
+            return _endpoint(cloud, made.name)
+        kind = JOB_KINDS[made.kind]
+        state = read_state(kind, cloud.send(kind.describe(made.name)))
+    except CloudError:
+        return None
+    return _price(state.instance_type, state.instance_count)
+
+
+def _endpoint(cloud: Cloud, name: str) -> float | None:
+    said = cloud.send(describe_request(name))
+    config = said.get("EndpointConfigName")
+    if not config:
+        return None
+    asked: list[Mapping[str, Any]] = cloud.send(describe_config_request(config))["ProductionVariants"]
+    running = {each["VariantName"]: each.get("CurrentInstanceCount") for each in said.get("ProductionVariants", ())}
+    total = 0.0
+    for variant in asked:
+        if "InstanceType" not in variant:
+            continue
+        count = running.get(variant["VariantName"]) or variant.get("InitialInstanceCount", 1)
+        price = _price(variant["InstanceType"], count)
+        if price is None:
+            return None
+        total += price
+    return total
+
+
+def _price(instance_type: str, count: int) -> float | None:
+    return forecast(instance_type, count=count, hours=1).usd_hour if instance_type else None
