@@ -11,7 +11,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 OUT ?= demo
-WORKERS ?= 2
+WORKERS ?= 3
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -41,7 +41,7 @@ demo: install ## the whole path once, into ./demo: SOURCE=URL-or-folder PHOTOS=N
 	$(BIN)/bintally demo --out "$(OUT)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(PHOTOS),--photos $(PHOTOS)) \
 	  $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
-test: install ## all tests and doctests, in WORKERS processes (2) of one thread each
+test: install ## all tests and doctests, in WORKERS processes (3) of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: install ## ruff, formatting, import rules

@@ -72,7 +72,11 @@ def _launch(hosts: Hosts, environ: Mapping[str, str]) -> None:
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(),
     )
-    elastic_launch(config, sys.executable)("-u", "-m", _WORKER)
+    try:
+        elastic_launch(config, sys.executable)("-u", "-m", _WORKER)
+    finally:
+        # All processes have ended, and what became of them is still to be said.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def why(failure: ProcessFailure) -> str:

@@ -339,7 +339,7 @@ def _numbers_of_workers(own: int, cores: int) -> list[int]:
     """Worth a trial beside one's own.
 
     >>> _numbers_of_workers(0, 2), _numbers_of_workers(0, 16), _numbers_of_workers(4, 8)
-    ([1, 2], [4, 15], [0, 7])
+    ([1, 2], [4, 15], [0, 2, 7])
     """
     wanted = {1, 2} if cores <= 2 else {max(2, cores // 4), cores - 1}  # noqa: PLR2004
     return sorted({each for each in ({0} | wanted if own else wanted) if each != own})[:3]
