@@ -62,7 +62,7 @@ install: $(STAMP) ## install everything into .venv, once for each change of pypr
 
 $(STAMP): pyproject.toml uv.lock $(filter .venv-uv/%,$(UV))
 	@echo "Installing into .venv what uv.lock names. On Linux (x86-64) that is about 3.2 GB to download, less what uv has"
-	@echo "in its cache, and 6.3 GB on disk: PyTorch from PyPI brings NVIDIA's libraries. How to take the CPU build"
+	@echo "in its cache, and 6.9 GB on disk: PyTorch from PyPI brings NVIDIA's libraries. How to take the CPU build"
 	@echo "instead: CONTRIBUTING.md. Counting and verifying alone take 190 MB on disk: pip install ."
 	$(UV) sync --frozen --all-extras
 	@touch $@

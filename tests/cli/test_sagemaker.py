@@ -370,6 +370,7 @@ def test_a_dataset_is_made_in_the_cloud(aws: StandIn, bintally: Bintally) -> Non
         (["aft-vbi-pds"], "such as s3://bucket/folder"),
         (["s3://aft-vbi-pds", "a/b"], "expected a name"),
         (["s3://aft-vbi-pds", "--side", "7"], "--side"),
+        (["s3://aft-vbi-pds", "--side", "224", "--replace"], "choose another dataset name"),
         (["s3://aft-vbi-pds", "--range", "9-1"], "9-1"),
         (["s3://aft-vbi-pds", "--max-hours", "999"], "--max-hours"),
     ],

@@ -37,6 +37,20 @@ def test_endpoints_by_the_hour_and_by_request(aws: StandIn, cloud: Cloud, projec
     assert usd_hour(found) == pytest.approx(0.46)
 
 
+def test_an_endpoint_without_a_configuration_is_told_and_has_no_price(
+    aws: StandIn, cloud: Cloud, project: Project
+) -> None:
+    record(aws, tagged=())
+    add_endpoints(aws, (f"{STEM}0001", "InService", M5, 1))
+    described = aws.answers["DescribeEndpoint"]
+    aws.answers["DescribeEndpoint"] = lambda said: {
+        key: value for key, value in described(said).items() if key != "EndpointConfigName"
+    }
+    (found,) = find_running(cloud, project, [], complain=pytest.fail)
+    assert (found.usd_hour, found.by_request) == (None, False)
+    assert "no configuration" in found.note
+
+
 def test_jobs_and_the_notebook_that_run(aws: StandIn, cloud: Cloud, project: Project) -> None:
     record(aws, tagged=())
     add_jobs(aws)

@@ -1,7 +1,7 @@
 """What the verbs of `bintally sagemaker` share: options, the account they talk to, and requests printed."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,6 +25,17 @@ AwsProfile = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the requests as JSON and send nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Config = Annotated[Path | None, typer.Option(help="A settings file of one's own instead of a recipe.")]
+Counts = Annotated[str | None, typer.Option(help="Only photos with these counts, a class each: 1-5.")]
+Weights = Annotated[
+    str, typer.Option(help="s3://... of the backbone's weights; without, timm's hub is asked.", show_default=False)
+]
+Spot = Annotated[bool, typer.Option("--spot", help="Spot instances: cheaper, and may be interrupted.")]
+InputMode = Annotated[
+    Literal["FastFile", "File"], typer.Option(help="Read photos as they are needed, or copy them all first.")
+]
+JobTags = Annotated[list[str] | None, typer.Option(help="KEY=VALUE, on this job; may be repeated.")]
+Force = Annotated[bool, typer.Option("--force", help="Train a large network without a GPU.")]
 InstanceType = Annotated[str, typer.Option(help="What it runs on, as SageMaker calls it.")]
 MaxHours = Annotated[float, typer.Option(help="SageMaker ends the job after so long.")]
 VolumeGb = Annotated[int, typer.Option(min=1, help="Disk of each instance, in GB.")]

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,15 +11,22 @@ from bintally.cli.sagemaker_bootstrap import parse_tags
 from bintally.cli.sagemaker_options import (
     PROJECT_FILE,
     AwsProfile,
+    Config,
+    Counts,
     DryRun,
+    Force,
     Image,
+    InputMode,
     InstanceType,
+    JobTags,
     Logs,
     MaxHours,
     Price,
     ProjectFile,
+    Spot,
     VolumeGb,
     Wait,
+    Weights,
     complain,
     load_project,
     open_cloud,
@@ -45,23 +51,21 @@ _HOUR = 3600
 def train(
     dataset: Annotated[str, typer.Argument(help="A dataset's name in the project's bucket, or s3://...")],
     recipe: Annotated[str | None, typer.Option(help="A recipe by name; `bintally recipes` lists them.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A settings file of one's own instead of a recipe.")] = None,
+    config: Config = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change one setting: optimiser.lr=0.01; may be repeated.")
     ] = None,
-    counts: Annotated[str | None, typer.Option(help="Only photos with these counts, a class each: 1-5.")] = None,
+    counts: Counts = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes over the photos.")] = None,
     seed: Annotated[int | None, typer.Option(help="Start of all random numbers.")] = None,
     max_steps: Annotated[int, typer.Option(min=-1, help="At most so many optimiser steps; -1: no such limit.")] = -1,
-    weights: Annotated[
-        str, typer.Option(help="s3://... of the backbone's weights; without, timm's hub is asked.", show_default=False)
-    ] = "",
+    weights: Weights = "",
     licence: Annotated[
         str | None, typer.Option(help="What the model file says of its use.", show_default=False)
     ] = None,
     instance_type: InstanceType = "ml.g4dn.xlarge",
     instance_count: Annotated[int, typer.Option(min=1, help="Instances that train together.")] = 1,
-    spot: Annotated[bool, typer.Option("--spot", help="Spot instances: cheaper, and may be interrupted.")] = False,
+    spot: Spot = False,
     max_hours: MaxHours = 4,
     max_wait_hours: Annotated[
         float | None,
@@ -77,9 +81,7 @@ def train(
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="Save after so many steps.", show_default="1 % of the time")
     ] = None,
-    input_mode: Annotated[
-        Literal["FastFile", "File"], typer.Option(help="Read photos as they are needed, or copy them all first.")
-    ] = "FastFile",
+    input_mode: InputMode = "FastFile",
     volume_gb: VolumeGb = 50,
     keep_warm: Annotated[int, typer.Option(min=0, help="Keep instances so many minutes for the next job; paid.")] = 0,
     profile: Annotated[bool, typer.Option("--profile", help="Find out where a step's time goes.")] = False,
@@ -88,8 +90,8 @@ def train(
         typer.Option(help="End the run when this rule, or any, raises an alarm; may be repeated.", metavar="RULE|any"),
     ] = None,
     image: Image = "",
-    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, on this job; may be repeated.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Train a large network without a GPU.")] = False,
+    tag: JobTags = None,
+    force: Force = False,
     price: Price = None,
     wait: Wait = True,
     logs: Logs = True,

@@ -11,14 +11,21 @@ from bintally.cli.sagemaker_bootstrap import parse_tags
 from bintally.cli.sagemaker_options import (
     PROJECT_FILE,
     AwsProfile,
+    Config,
+    Counts,
     DryRun,
+    Force,
     Image,
+    InputMode,
     InstanceType,
+    JobTags,
     MaxHours,
     Price,
     ProjectFile,
+    Spot,
     VolumeGb,
     Wait,
+    Weights,
     complain,
     load_project,
     open_cloud,
@@ -40,18 +47,16 @@ _HOUR = 3600
 def tune(
     dataset: Annotated[str, typer.Argument(help="A dataset's name in the project's bucket, or s3://...")],
     recipe: Annotated[str | None, typer.Option(help="The recipe to tune; `bintally recipes` lists them.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A settings file of one's own instead of a recipe.")] = None,
+    config: Config = None,
     space: Annotated[
         str, typer.Option(help="What to try: default, resnet101-course, extended, or a file: mine.toml.")
     ] = "default",
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change one setting: optimiser.name=sgd; may be repeated.")
     ] = None,
-    counts: Annotated[str | None, typer.Option(help="Only photos with these counts, a class each: 1-5.")] = None,
+    counts: Counts = None,
     seed: Annotated[int | None, typer.Option(help="Start of all random numbers, the tuner's as well.")] = None,
-    weights: Annotated[
-        str, typer.Option(help="s3://... of the backbone's weights; without, timm's hub is asked.", show_default=False)
-    ] = "",
+    weights: Weights = "",
     strategy: Annotated[
         Literal["bayesian", "random", "hyperband"], typer.Option(help="How the tuner chooses values.")
     ] = "bayesian",
@@ -67,19 +72,17 @@ def tune(
     ] = "same",
     instance_type: InstanceType = "ml.g4dn.xlarge",
     instance_count: Annotated[int, typer.Option(min=1, help="Instances of each job, that train together.")] = 1,
-    spot: Annotated[bool, typer.Option("--spot", help="Spot instances: cheaper, and may be interrupted.")] = False,
+    spot: Spot = False,
     max_hours: MaxHours = 2,
     max_wait_hours: Annotated[
         float | None,
         typer.Option(help="Of each spot job: waiting and training together.", show_default="twice --max-hours"),
     ] = None,
-    input_mode: Annotated[
-        Literal["FastFile", "File"], typer.Option(help="Read photos as they are needed, or copy them all first.")
-    ] = "FastFile",
+    input_mode: InputMode = "FastFile",
     volume_gb: VolumeGb = 50,
     image: Image = "",
-    tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, on this job; may be repeated.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Train a large network without a GPU.")] = False,
+    tag: JobTags = None,
+    force: Force = False,
     out: Annotated[
         Path | None, typer.Option(help="Where the results go.", show_default="sagemaker/JOB", file_okay=False)
     ] = None,

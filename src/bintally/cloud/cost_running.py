@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bintally.cloud.cost_jobs import JobCost
+from bintally.cloud.endpoint import describe_config_request, describe_request
 from bintally.cloud.names import Kind, kind_of
 from bintally.cloud.prices import price_of
 from bintally.cloud.project import Project
@@ -29,6 +30,7 @@ class Running:
         on: its instances in words, or that it is serverless.
         usd_hour: all its instances, on demand; None: not known, or not paid by the hour.
         note: what the price leaves out; empty: nothing worth saying.
+        by_request: it costs while it answers.
     """
 
     what: str
@@ -36,6 +38,7 @@ class Running:
     on: str
     usd_hour: float | None
     note: str = ""
+    by_request: bool = False
 
 
 def find_running(
@@ -55,7 +58,7 @@ def find_running(
     found = [_job(each) for each in jobs if each.running]
     for each in cloud.pages(endpoints_request(project), items="Endpoints"):
         if kind_of(each["EndpointName"], project.project) is Kind.ENDPOINT and each["EndpointStatus"] not in _NOT_PAID:
-            found += _endpoint(cloud, each["EndpointName"])
+            found += price_endpoint(cloud, each["EndpointName"])
     try:
         found += [
             _notebook(each)
@@ -85,11 +88,18 @@ def notebooks_request(project: Project) -> Request:
     return Request(service="sagemaker", operation="ListNotebookInstances", parameters=parameters)
 
 
-def _endpoint(cloud: Cloud, name: str) -> Iterator[Running]:
-    """Its variants, with the instances that they have now; nothing, if it is gone meanwhile."""
+def price_endpoint(cloud: Cloud, name: str) -> Iterator[Running]:
+    """Its variants, with the instances that they have now; nothing, if it is gone meanwhile.
+
+    Raises:
+        CloudError: if it may not be asked after.
+    """
     try:
-        said = cloud.ask("sagemaker", "DescribeEndpoint", EndpointName=name)
-        config = cloud.ask("sagemaker", "DescribeEndpointConfig", EndpointConfigName=said["EndpointConfigName"])
+        said = cloud.send(describe_request(name))
+        if "EndpointConfigName" not in said:
+            yield Running(what="endpoint", name=name, on="", usd_hour=None, note="AWS names no configuration")
+            return
+        config = cloud.send(describe_config_request(said["EndpointConfigName"]))
     except NotInCloudError:
         return
     now = {each["VariantName"]: each for each in said.get("ProductionVariants", ())}
@@ -99,7 +109,9 @@ def _endpoint(cloud: Cloud, name: str) -> Iterator[Running]:
             note = "paid by request"
             if kept := variant["ServerlessConfig"].get("ProvisionedConcurrency", 0):
                 note = f"paid by request, and by the hour for {kept} kept ready: the table has no price"
-            yield Running(what="endpoint", name=name, on=f"serverless, {memory:,} MB", usd_hour=None, note=note)
+            yield Running(
+                what="endpoint", name=name, on=f"serverless, {memory:,} MB", usd_hour=None, note=note, by_request=True
+            )
             continue
         kind = variant.get("InstanceType", "")
         first = variant.get("InitialInstanceCount", 1)

@@ -91,6 +91,10 @@ def _check(job: PrepareJob) -> None:
     check_instance_type(job.instance_type)
     parse_url(job.settings.source)
     parse_url(job.settings.dest)
+    if job.settings.replace and job.settings.side_px:
+        raise SettingsError(
+            "--replace is for photos that are pushed as they came; with --side choose another dataset name"
+        )
     if not 1 <= job.max_run_seconds <= MOST_SECONDS:
         raise SettingsError(f"--max-hours: expected more than 0 and at most {MOST_SECONDS // 3600} hours")
     if job.settings.side_px and not _SIDES[0] <= job.settings.side_px <= _SIDES[1]:

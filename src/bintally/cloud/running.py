@@ -4,10 +4,7 @@ Refuses to guess: what has no price in the table, or may not be looked at, has n
 cost, which are told themselves; an endpoint without instances costs while it answers.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-from bintally.cloud.endpoint import describe_config_request, describe_request
+from bintally.cloud.cost_running import price_endpoint
 from bintally.cloud.job_kinds import JOB_KINDS
 from bintally.cloud.job_state import read_state
 from bintally.cloud.made import Made
@@ -34,22 +31,9 @@ def usd_hour(cloud: Cloud, made: Made) -> float | None:
 
 
 def _endpoint(cloud: Cloud, name: str) -> float | None:
-    said = cloud.send(describe_request(name))
-    config = said.get("EndpointConfigName")
-    if not config:
-        return None
-    asked: list[Mapping[str, Any]] = cloud.send(describe_config_request(config))["ProductionVariants"]
-    running = {each["VariantName"]: each.get("CurrentInstanceCount") for each in said.get("ProductionVariants", ())}
-    total = 0.0
-    for variant in asked:
-        if "InstanceType" not in variant:
-            continue
-        count = running.get(variant["VariantName"]) or variant.get("InitialInstanceCount", 1)
-        price = _price(variant["InstanceType"], count)
-        if price is None:
-            return None
-        total += price
-    return total
+    prices = [each.usd_hour for each in price_endpoint(cloud, name) if not each.by_request]
+    known = [price for price in prices if price is not None]
+    return sum(known) if len(known) == len(prices) else None
 
 
 def _price(instance_type: str, count: int) -> float | None:

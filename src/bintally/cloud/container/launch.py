@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from bintally import errors
 from bintally.cloud.container.layout import Hosts, Layout, read_hosts, read_layout
 from bintally.data.files import whole_file
 from bintally.errors import BintallyError
@@ -94,13 +94,13 @@ def why(failure: ProcessFailure) -> str:
     message = failure.message
     text = message["message"] if isinstance(message, dict) else str(message)
     kind, _, rest = text.partition(": ")
-    return rest if kind in _names_of_ours() else text
+    return rest if _is_ours(kind) else text
 
 
 def traceback_of(failure: ProcessFailure) -> str:
     """Where it failed; empty where that is not known, or says no more than the sentence."""
     message = failure.message
-    if not isinstance(message, dict) or message["message"].partition(": ")[0] in _names_of_ours():
+    if not isinstance(message, dict) or _is_ours(message["message"].partition(": ")[0]):
         return ""
     return str(message["extraInfo"]["py_callstack"])
 
@@ -114,16 +114,14 @@ def fail(layout: Layout, reason: str, more: str = "") -> int:
     first = " ".join(reason.split())[:_MOST_CHARACTERS]
     sys.stderr.write(f"failed: {first}\n{more}")
     layout.output.mkdir(parents=True, exist_ok=True)
-    with whole_file(Path(layout.failure)) as part:
+    with whole_file(layout.failure) as part:
         part.write_text(f"{first}\n{more}", encoding="utf-8")
     return 1
 
 
-def _names_of_ours() -> set[str]:
-    kinds = [BintallyError]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-    return {kind.__name__ for kind in kinds}
+def _is_ours(kind: str) -> bool:
+    """Whether an error of that name is raised on purpose, and its text is a sentence."""
+    return hasattr(errors, kind)
 
 
 if __name__ == "__main__":
