@@ -13,11 +13,12 @@ import pytest
 import typer
 from tests.cli.runner import Bintally
 from tests.cloud.conftest import made_up_project
-from tests.cloud.standin import ACCOUNT, INTERRUPTED, REGION, StandIn, lines_of, own_environment, stand_in
+from tests.cloud.standin import ACCOUNT, INTERRUPTED, REGION, StandIn, lines_of, own_environment
 
 from bintally.cli.app import app
 from bintally.cloud.hyperparameters import parse_hyperparameters
 from bintally.cloud.names import Kind, kind_of, tags
+from bintally.cloud.prepare_arguments import PrepareSettings, parse_arguments
 from bintally.cloud.project import FILE_NAME, read_project, write_project
 from bintally.cloud.requests import Request, check
 from bintally.evaluation.health import Health
@@ -39,24 +40,6 @@ VERBS = (
     "clean",
 )
 JOB = "bins-train-20260203-040506-0a1b"
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
-    """An account in which everything that training needs is there, and a folder with the project's file."""
-    aws = stand_in(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    write_project(tmp_path / FILE_NAME, PROJECT)
-    aws.roles.add(PROJECT.role_arn.rpartition("/")[2])
-    aws.images.add(("bintally-bins", "train"))
-    aws.objects[PROJECT.bucket, "datasets/abid/manifest.parquet"] = b"rows"
-    monkeypatch.setattr("typer.launch", pages.append)
-    pages.clear()
-    return aws
-
-
-pages: list[str] = []
 
 
 def sent_name(aws: StandIn, operation: str = "CreateTrainingJob") -> str:
@@ -105,6 +88,8 @@ def test_every_verb_and_every_option_has_help(bintally: Bintally) -> None:
                 "ListTransformJobs",
                 "ListHyperParameterTuningJobs",
                 "GetResources",
+                "ListDomains",
+                "ListNotebookInstances",
             ],
         ),
     ],
@@ -123,7 +108,8 @@ def test_a_dry_run_prints_valid_requests_and_sends_nothing(
 
 
 def test_cleans_dry_run_prints_what_it_would_look_for(aws: StandIn, bintally: Bintally) -> None:
-    assert bintally("sagemaker", "clean", "--dry-run").out == bintally("sagemaker", "status", "--dry-run").out
+    status = json.loads(bintally("sagemaker", "status", "--dry-run").out)
+    assert json.loads(bintally("sagemaker", "clean", "--dry-run").out) == status[:-2], "where people work is left alone"
     assert aws.requests == []
 
 
@@ -217,6 +203,32 @@ def test_a_job_that_fails_says_why(life: list[str], failure: str, said: str, aws
     assert said in run.err
     assert sent_name(aws) in run.err
     assert len(run.err.splitlines()) <= 2  # the sentence, and advice on the instance
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ("DescribeTrainingJob", "was sent already, and the same command would send another: go on by"),
+        ("CreateTrainingJob", "may have been sent"),
+    ],
+)
+def test_credentials_or_aws_that_fail_meanwhile_say_how_to_go_on_without_a_second_job(
+    operation: str, said: str, aws: StandIn, bintally: Bintally
+) -> None:
+    code, status = ("ExpiredTokenException", 400) if operation.startswith("D") else ("InternalFailure", 500)
+    aws.refuse(operation, code, "The security token is expired", times=99, status=status)
+    run = bintally("sagemaker", "train", "abid", "--recipe", "smallcnn")
+    assert run.code == 8
+    assert said in run.err
+    assert "bintally sagemaker attach bins-train-" in run.err
+
+
+def test_what_is_kept_warm_is_priced(aws: StandIn, bintally: Bintally) -> None:
+    train = ("sagemaker", "train", "abid", "--recipe", "smallcnn", "--max-hours", "2", "--price", "10", "--dry-run")
+    plain = bintally(*train, "--volume-gb", "1").err
+    warm = bintally(*train, "--volume-gb", "1", "--keep-warm", "30").err
+    assert "at most $20.00 for 2 h" in plain
+    assert "at most $25.00 for 2 h and 30 min kept warm" in warm
 
 
 def test_a_job_may_be_left_at_once_and_attached_to(aws: StandIn, bintally: Bintally) -> None:
@@ -360,13 +372,60 @@ def test_a_dataset_is_made_in_the_cloud(aws: StandIn, bintally: Bintally) -> Non
     assert run.code == 0, run.err
     (request,) = aws.asked("CreateProcessingJob")
     assert "--keys=00001-00500" in request["AppSpecification"]["ContainerArguments"]
+    assert "ProcessingInputs" not in request
     assert f"Dataset: {PROJECT.url}/datasets/first" in run.out
     assert "Next: bintally sagemaker train first" in run.out
+
+
+def test_prepare_takes_the_options_of_ingest_and_split(aws: StandIn, bintally: Bintally) -> None:
+    run = bintally(
+        "sagemaker", "prepare", "s3://bins-of-mine/x", "--require-counts", "0-2,5", "--anonymous",
+        "--region", "eu-west-1", "--salt", "one",
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    (request,) = aws.asked("CreateProcessingJob")
+    assert parse_arguments(request["AppSpecification"]["ContainerArguments"]) == PrepareSettings(
+        source="s3://bins-of-mine/x",
+        dest=f"{PROJECT.url}/datasets/abid",
+        salt="one",
+        required_counts=(0, 1, 2, 5),
+        region="eu-west-1",
+        anonymous=True,
+    )
+
+
+def test_a_list_of_photos_travels_with_the_job(aws: StandIn, bintally: Bintally, tmp_path: Path) -> None:
+    listed = tmp_path / "mine.json"
+    listed.write_text('{"1": ["data/metadata/00012.json"]}')
+    dry = json.loads(bintally("sagemaker", "prepare", "s3://aft-vbi-pds", "--list", listed, "--dry-run").out)
+    assert [each["operation"] for each in dry] == ["PutObject", "CreateProcessingJob"]
+    assert aws.requests == []
+    run = bintally("sagemaker", "prepare", "s3://aft-vbi-pds", "--list", listed)
+    assert run.code == 0, run.err
+    assert aws.writes == ["PutObject", "CreateProcessingJob"]
+    (request,) = aws.asked("CreateProcessingJob")
+    (given,) = request["ProcessingInputs"]
+    key = f"jobs/{request['ProcessingJobName']}/file_list.json"
+    assert given["S3Input"]["S3Uri"] == f"{PROJECT.url}/{key}"
+    assert aws.objects[PROJECT.bucket, key] == listed.read_bytes()
+    arguments = parse_arguments(request["AppSpecification"]["ContainerArguments"])
+    assert arguments.file_list == f"{given['S3Input']['LocalPath']}/file_list.json"
+
+
+def test_a_list_that_is_none_is_refused_before_anything_is_sent(
+    aws: StandIn, bintally: Bintally, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.json").write_text('{"one": []}')
+    run = bintally("sagemaker", "prepare", "s3://aft-vbi-pds", "--list", tmp_path / "mine.json")
+    assert (run.code, aws.requests) == (2, [])
+    assert "mine.json: 'one' is no count" in run.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["s3://aft-vbi-pds", "--require-counts", "3-1"], "--require-counts '3-1'"),
+        (["s3://aft-vbi-pds", "--require-counts", "0-99"], "arguments of 256 characters"),
         (["aft-vbi-pds"], "such as s3://bucket/folder"),
         (["s3://aft-vbi-pds", "a/b"], "expected a name"),
         (["s3://aft-vbi-pds", "--side", "7"], "--side"),
@@ -386,7 +445,9 @@ def test_what_prepare_cannot_mean_is_refused(arguments: list[str], said: str, aw
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
-def test_report_fetches_what_a_job_left_and_opens_its_pages(aws: StandIn, bintally: Bintally, tmp_path: Path) -> None:
+def test_report_fetches_what_a_job_left_and_opens_its_pages(
+    aws: StandIn, bintally: Bintally, tmp_path: Path, pages: list[str]
+) -> None:
     bintally("sagemaker", "train", "abid", "--recipe", "smallcnn")
     name = sent_name(aws)
     health = Health(format_version=1, rules=(), epochs=3, steps=30, alarms=(), stopped_by=None).model_dump_json()
@@ -401,6 +462,33 @@ def test_report_fetches_what_a_job_left_and_opens_its_pages(aws: StandIn, bintal
     assert pages == [str(folder / "profile.html")]
     bintally("sagemaker", "report", name, "--no-open")
     assert len(pages) == 1
+
+
+def test_prepare_looks_for_role_and_image_first(aws: StandIn, bintally: Bintally) -> None:
+    aws.images.clear()
+    run = bintally("sagemaker", "prepare", "s3://aft-vbi-pds")
+    assert (run.code, aws.writes) == (2, [])
+    assert "build the image and push it to ECR" in run.err
+
+
+def test_report_of_a_prepared_dataset_fetches_the_audits_page(
+    aws: StandIn, bintally: Bintally, tmp_path: Path, pages: list[str]
+) -> None:
+    bintally("sagemaker", "prepare", "s3://aft-vbi-pds")
+    name = sent_name(aws, "CreateProcessingJob")
+    aws.objects[PROJECT.bucket, f"jobs/{name}/report/audit.html"] = b"<html>"
+    run = bintally("sagemaker", "report", name)
+    assert run.code == 0, run.err
+    assert "Page: sagemaker/" in run.out
+    assert (tmp_path / "sagemaker" / name / "audit.html").read_bytes() == b"<html>"
+    assert pages == [str(tmp_path / "sagemaker" / name / "audit.html")]
+
+
+def test_a_dataset_that_took_too_long_is_not_said_to_be_somebodys_doing(aws: StandIn, bintally: Bintally) -> None:
+    aws.life = ["Starting", "MaxRuntimeExceeded"]
+    run = bintally("sagemaker", "prepare", "s3://aft-vbi-pds")
+    assert run.code == 8
+    assert "somebody stopped it, or it took longer than --max-hours" in run.err
 
 
 def test_report_says_what_is_not_there(aws: StandIn, bintally: Bintally) -> None:
@@ -458,6 +546,28 @@ def test_status_shows_what_costs_first(busy: StandIn, bintally: Bintally) -> Non
     rows = json.loads(bintally("sagemaker", "status", "--json").out)
     assert [row["name"] for row in rows if row["costs"]] == names[:3]
     assert busy.writes == []
+
+
+def test_status_shows_where_people_work_and_what_an_hour_of_it_costs(aws: StandIn, bintally: Bintally) -> None:
+    aws.domains = {"d-one": "bintally-bins"}
+    lab = aws.add_app("d-one", "JupyterLab", "ml.t3.medium", SpaceName="lab")
+    aws.add_app("d-one", "JupyterServer", "system")
+    aws.notebooks = [("bins-notebook", "InService", "ml.m5.xlarge")]
+    notebook = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:notebook-instance/bins-notebook"
+    aws.others = [(lab, "bins"), (notebook, "bins"), (f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:domain/d-one", "bins")]
+    run = bintally("sagemaker", "status")
+    assert (run.code, run.err) == (0, "")
+    assert "Costs money by the hour: bins-notebook, lab/default (about $0.28 an hour on demand)" in run.out
+    assert "stops there, under Running instances" in run.out
+    assert "clean" not in run.out, "it leaves these alone"
+    rows = json.loads(bintally("sagemaker", "status", "--json").out)
+    assert [(row["what"], row["name"], row["usd_hour"]) for row in rows] == [
+        ("notebook instance", "bins-notebook", 0.23),
+        ("Studio JupyterLab", "lab/default", 0.05),
+        ("Studio JupyterServer", "ann/default", 0.0),
+        ("sagemaker domain", "d-one", 0.0),
+    ]
+    assert aws.writes == []
 
 
 def test_clean_removes_it_all_but_not_what_is_others(busy: StandIn, bintally: Bintally) -> None:
@@ -521,6 +631,7 @@ def test_clean_takes_data_stack_and_bucket_if_asked(busy: StandIn, bintally: Bin
         "resources": {},
         "events": [],
         "arn": "arn:stack/bintally-bins/1",
+        "tags": tags("bins", Kind.STACK),
     }
     run = bintally("sagemaker", "clean", "--data", "--stack", "--yes")
     assert run.code == 0, run.err
@@ -528,17 +639,54 @@ def test_clean_takes_data_stack_and_bucket_if_asked(busy: StandIn, bintally: Bin
     assert list(busy.objects) == [("others", "models/y")]
     assert busy.stacks["bintally-bins"]["status"] == "DELETE_COMPLETE"
     assert busy.writes[-2:] == ["DeleteStack", "DeleteBucket"]
-    again = bintally("sagemaker", "clean", "--data", "--yes")
+    again = bintally("sagemaker", "clean", "--data", "--stack", "--yes")
     assert "Nothing of project bins" in again.out
+
+
+def test_clean_leaves_bucket_stack_and_jobs_of_others_alone(busy: StandIn, bintally: Bintally) -> None:
+    busy.buckets[PROJECT.bucket] = []
+    busy.stacks["bintally-bins"] = {
+        "status": "CREATE_COMPLETE", "resources": {}, "events": [], "arn": "arn:stack/bintally-bins/1"
+    }  # fmt: skip
+    for job in busy.jobs.values():
+        job.request["Tags"] = tags("bins-b", Kind.TRAIN)
+    run = bintally("sagemaker", "clean", "--data", "--stack", "--yes")
+    assert run.code == 0, run.err
+    assert f"the bucket {PROJECT.bucket} lacks the project's tag and is left alone" in run.err
+    assert "the stack bintally-bins lacks the project's tag and is left alone" in run.err
+    assert "training job bins-train-" in run.err
+    assert not {"DeleteObjects", "DeleteBucket", "DeleteStack", "StopTrainingJob"} & set(busy.writes)
+
+
+def test_what_vanishes_before_its_tag_is_read_does_not_end_clean(busy: StandIn, bintally: Bintally) -> None:
+    busy.refuse("ListTags", "ValidationException", "Could not find endpoint")
+    run = bintally("sagemaker", "clean", "--yes")
+    assert run.code == 0, run.err
+    assert "DeleteEndpointConfig" in busy.writes
+
+
+def test_a_configuration_goes_only_after_its_endpoint(busy: StandIn, bintally: Bintally) -> None:
+    name, config = "bins-endpoint-20260203-040506-0a1b", "bins-config-20260203-040506-0a1b"
+    busy.things["Endpoint", name]["config"] = config
+    busy.refuse("DeleteEndpoint", "ValidationException", "Cannot update in-progress endpoint")
+    run = bintally("sagemaker", "clean", "--yes")
+    assert run.code == 8
+    assert f"delete endpoint configuration {config}: not before: delete endpoint {name}" in run.err
+    assert ("EndpointConfig", config) in busy.things
+    assert bintally("sagemaker", "clean", "--yes").code == 0
+    assert ("EndpointConfig", config) not in busy.things
 
 
 # --- bootstrap -------------------------------------------------------------------------------------------------------
 
-BOOTSTRAP = ("sagemaker", "bootstrap", "other", "--budget", "20", "--email", "ann@example.org", "--region", REGION)
+BOOTSTRAP = (
+    "sagemaker", "bootstrap", "other", "--budget", "20", "--email", "ann@example.org", "--region", REGION,
+    "--project", "other.toml",
+)  # fmt: skip
 
 
 def test_bootstrap_shows_applies_and_writes_the_projects_file(aws: StandIn, bintally: Bintally, tmp_path: Path) -> None:
-    run = bintally(*BOOTSTRAP, "--project", "other.toml", "--yes")
+    run = bintally(*BOOTSTRAP, "--yes")
     assert run.code == 0, run.err
     for said in ("to make", "AWS::S3::Bucket", "AWS::Budgets::Budget", "CREATE_COMPLETE", "Written: other.toml"):
         assert said in run.out
@@ -562,6 +710,21 @@ def test_bootstrap_again_is_an_update_or_nothing(aws: StandIn, bintally: Bintall
     assert more.code == 0, more.err
     assert aws.asked("CreateChangeSet")[0]["ChangeSetType"] == "UPDATE"
     assert "AWS::SageMaker::NotebookInstance" in more.out
+
+
+def test_bootstrap_again_keeps_what_was_written_by_hand(aws: StandIn, bintally: Bintally, tmp_path: Path) -> None:
+    bintally(*BOOTSTRAP, "--yes")
+    path = tmp_path / "other.toml"
+    by_hand = read_project(path).model_copy(update={"isolated": True, "train_image": "my/image:2"})
+    write_project(path, by_hand)
+    assert bintally(*BOOTSTRAP, "--tag", "team=vision", "--yes").code == 0
+    assert read_project(path) == by_hand.model_copy(update={"tags": {"team": "vision"}})
+
+
+def test_bootstrap_leaves_the_file_of_another_project_alone(aws: StandIn, bintally: Bintally) -> None:
+    run = bintally(*BOOTSTRAP, "--project", FILE_NAME, "--yes")
+    assert (run.code, aws.requests) == (2, [])
+    assert f"{FILE_NAME}: the file of project bins. To do: name another for other with --project" in run.err
 
 
 def test_bootstrap_declined_leaves_nothing(aws: StandIn, bintally: Bintally, monkeypatch: pytest.MonkeyPatch) -> None:

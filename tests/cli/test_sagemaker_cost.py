@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.cli.runner import Bintally
-from tests.cloud.conftest import made_up_project
 from tests.cloud.cost_explorer import JOBS, NOW, add_endpoints, add_job, add_jobs, nothing_spent, record, recorded
-from tests.cloud.standin import StandIn, stand_in
+from tests.cloud.standin import StandIn
 
-from bintally.cloud.project import FILE_NAME, write_project
 from bintally.cloud.requests import Request, check
 
 SPOT = JOBS[0][0]
@@ -19,19 +17,12 @@ DENIED = (
     "User: arn:aws:iam::123456789012:user/ann is not authorized to perform: ce:GetCostAndUsage on resource: "
     "arn:aws:ce:us-east-1:123456789012:/GetCostAndUsage because no identity-based policy allows it"
 )
-pages: list[str] = []
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
-    """An account with a week of costs, three jobs and an endpoint, and a folder with the project's file."""
-    aws = stand_in(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+def aws(aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """An account with a week of costs, three jobs and an endpoint."""
     monkeypatch.setattr("bintally.cli.sagemaker_cost._now", lambda: NOW)
-    monkeypatch.setattr("typer.launch", pages.append)
-    pages.clear()
-    write_project(tmp_path / FILE_NAME, made_up_project())
     record(aws, tagged=recorded())
     add_jobs(aws)
     variant = {"InstanceType": "ml.m5.xlarge", "InitialInstanceCount": 1}
@@ -45,7 +36,7 @@ def cost(bintally: Bintally, *options: str, code: int = 0) -> str:
     return run.out
 
 
-def test_everything_at_a_glance_and_a_page(aws: StandIn, bintally: Bintally) -> None:
+def test_everything_at_a_glance_and_a_page(aws: StandIn, bintally: Bintally, pages: list[str]) -> None:
     run = bintally("sagemaker", "cost", "--days", "7")
     assert run.code == 0, run.err
     for said in (
@@ -98,7 +89,7 @@ def test_a_job_without_a_price_is_named(aws: StandIn, bintally: Bintally) -> Non
     assert "60%" in out
 
 
-def test_json_holds_all_of_it(aws: StandIn, bintally: Bintally) -> None:
+def test_json_holds_all_of_it(aws: StandIn, bintally: Bintally, pages: list[str]) -> None:
     said = json.loads(cost(bintally, "--json"))
     assert sum(row["amount"] for row in said["bill"]["costs"]) == pytest.approx(26.0695)
     assert said["bill"]["totals"] == pytest.approx({"USD": 26.0695})
@@ -182,12 +173,20 @@ def test_an_earlier_period_is_not_forecast(aws: StandIn, bintally: Bintally) -> 
                 "ListProcessingJobs",
                 "ListTransformJobs",
                 "ListEndpoints",
+                "ListDomains",
                 "ListNotebookInstances",
             ],
         ),
         (
             ["--no-explorer"],
-            ["ListTrainingJobs", "ListProcessingJobs", "ListTransformJobs", "ListEndpoints", "ListNotebookInstances"],
+            [
+                "ListTrainingJobs",
+                "ListProcessingJobs",
+                "ListTransformJobs",
+                "ListEndpoints",
+                "ListDomains",
+                "ListNotebookInstances",
+            ],
         ),
         (["--job", SPOT], ["DescribeTrainingJob"]),
         (["--job", "bins-tune-0a1b2c3d"], ["ListTrainingJobs"]),

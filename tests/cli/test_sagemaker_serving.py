@@ -10,10 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from botocore.exceptions import ReadTimeoutError
+from botocore.response import StreamingBody
 from starlette.testclient import TestClient
 from tests.cli.runner import Bintally
 from tests.cloud.conftest import made_up_project
-from tests.cloud.standin import StandIn, own_environment, stand_in
+from tests.cloud.standin import StandIn, own_environment
 from tests.serving.server_process import wait_for
 from tests.small_dataset import draw_photo
 
@@ -41,14 +43,9 @@ def served(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, served: TestClient) -> StandIn:
-    """An account with a serving image, and a folder with the project's file."""
-    aws = stand_in(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    write_project(tmp_path / FILE_NAME, PROJECT)
-    aws.roles.add(PROJECT.role_arn.rpartition("/")[2])
-    aws.images |= {("bintally-bins", "serve"), ("bintally-bins", "train")}
+def aws(aws: StandIn, served: TestClient) -> StandIn:
+    """An account in which a real model answers, and that holds no dataset."""
+    aws.objects.clear()
 
     def serves(body: bytes, kind: str, accept: str) -> tuple[int, bytes]:
         answer = served.post("/invocations", content=body, headers={"Content-Type": kind, "Accept": accept})
@@ -239,6 +236,75 @@ def test_what_bears_the_same_name_is_not_taken_for_ones_own(aws: StandIn, bintal
     assert "DeleteEndpointConfig" not in aws.writes
 
 
+def test_what_was_made_although_no_answer_came_is_taken_back(aws: StandIn, bintally: Bintally, tiny_run: Path) -> None:
+    """boto3 asked again by itself, and was told that it is there already."""
+    aws.refuse("InvokeEndpoint", "ModelError", "500 from primary", status=424)
+    aws.refuse(
+        "CreateEndpoint", "ValidationException", "Cannot create already existing endpoint", after=True, retries=1
+    )
+    run = bintally("sagemaker", "deploy", tiny_run, "--yes")
+    assert run.code == 8
+    assert "AWS did not answer the first time, and says by now that it is there" in run.err
+    assert left(aws) == {"Endpoint", "EndpointConfig", "Model"}, "an endpoint under way cannot be removed"
+    (name,) = [name for word, name in aws.things if word == "Endpoint"]
+    assert f"Left, and it may cost: endpoint {name}" in run.err
+
+
+def test_an_endpoint_that_cannot_be_removed_yet_keeps_its_configuration(
+    aws: StandIn, bintally: Bintally, tiny_run: Path
+) -> None:
+    aws.endpoint_life = ("Creating",)
+    run = bintally("sagemaker", "deploy", tiny_run, "--yes", "--max-minutes", "5")
+    assert run.code == 8
+    assert left(aws) == {"Endpoint", "EndpointConfig", "Model"}
+    assert "endpoint configuration bins-config-" in run.err.partition("Left, and it may cost")[2]
+    assert "Removed again" not in run.err
+    aws.requests.clear()
+    cleaned = bintally("sagemaker", "clean", "--yes")
+    assert cleaned.code == 8
+    assert "not before: delete endpoint bins-endpoint-" in cleaned.err
+    assert "DeleteEndpointConfig" not in aws.writes
+    assert "$0.12" in bintally("sagemaker", "status").out, "what it costs is still known"
+
+
+@pytest.mark.parametrize("verb", [["deploy"], ["batch"]], ids=["deploy", "batch"])
+def test_an_instance_that_nobody_knows_is_refused_before_anything_is_made(
+    verb: list[str], aws: StandIn, bintally: Bintally, tiny_run: Path
+) -> None:
+    more = ["--yes"] if verb == ["deploy"] else [PHOTOS]
+    run = bintally("sagemaker", *verb, tiny_run, *more, "--instance-type", "ml.m5.enormous")
+    assert run.code == 2
+    assert "that this boto3 knows" in run.err
+    assert aws.requests == []
+
+
+def test_ctrl_c_says_that_it_does_not_scale_yet(aws: StandIn, bintally: Bintally, tiny_run: Path) -> None:
+    name = deployed(aws, bintally, tiny_run, "--max-count", "3")
+    aws.on("InvokeEndpoint", lambda: os.kill(os.getpid(), signal.SIGINT))
+    options = ("--instance-type", "ml.c5.xlarge", "--max-count", "4", "--yes")
+    run = bintally("sagemaker", "deploy", tiny_run, "--endpoint", name, *options)
+    assert (run.code, aws.targets) == (130, {})
+    assert f"It does not scale yet: deploy again with --endpoint {name} --max-count 4" in run.err
+
+
+def test_an_update_that_is_still_under_way_says_that_it_scales_no_more(
+    aws: StandIn, bintally: Bintally, tiny_run: Path
+) -> None:
+    name = deployed(aws, bintally, tiny_run, "--max-count", "3")
+    aws.update_life = ("Updating",)
+    options = ("--instance-type", "ml.c5.xlarge", "--max-count", "4", "--max-minutes", "5", "--yes")
+    run = bintally("sagemaker", "deploy", tiny_run, "--endpoint", name, *options)
+    assert run.code == 8
+    assert f"{name} is still Updating" in run.err
+    assert "it scales no more" in run.err
+
+
+def test_a_model_outside_the_projects_bucket_is_told_of(aws: StandIn, bintally: Bintally) -> None:
+    run = bintally("sagemaker", "deploy", "s3://elsewhere/model.tar.gz", "--dry-run")
+    assert run.code == 0, run.err
+    assert "s3://elsewhere/model.tar.gz is outside the project's bucket: give the role" in run.err
+
+
 def test_ctrl_c_says_what_goes_on(aws: StandIn, bintally: Bintally, tiny_run: Path) -> None:
     aws.on("DescribeEndpoint", lambda: os.kill(os.getpid(), signal.SIGINT))
     run = bintally("sagemaker", "deploy", tiny_run, "--yes")
@@ -274,6 +340,12 @@ def test_what_deploy_cannot_mean_is_refused_before_anything_is_sent(
     assert run.code == 2
     assert said in run.err
     assert aws.requests == []
+
+
+def test_serverless_cannot_be_isolated(aws: StandIn, bintally: Bintally, tiny_run: Path, tmp_path: Path) -> None:
+    write_project(tmp_path / FILE_NAME, made_up_project(isolated=True))
+    run = bintally("sagemaker", "deploy", tiny_run, "--serverless", "--yes")
+    assert (run.code, "the project is isolated" in run.err, aws.requests) == (2, True, [])
 
 
 # --- updates ---------------------------------------------------------------------------------------------------------
@@ -514,6 +586,40 @@ def test_a_batch_that_aws_loses_sight_of_keeps_its_model(aws: StandIn, bintally:
     run = bintally("sagemaker", "batch", tiny_run, PHOTOS)
     assert run.code == 8
     assert "DeleteModel" not in aws.writes, "the job still needs it"
+
+
+def test_answers_that_break_off_are_fetched_by_report(
+    aws: StandIn, bintally: Bintally, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(aws, 2)
+
+    def breaks(_: StreamingBody) -> bytes:
+        raise ReadTimeoutError(endpoint_url="https://s3")
+
+    monkeypatch.setattr(StreamingBody, "read", breaks)
+    run = bintally("sagemaker", "batch", tiny_run, PHOTOS)
+    assert run.code == 8
+    assert "AWS did not answer in time" in run.err
+    assert "go on by bintally sagemaker report bins-batch-" in run.err
+    assert left(aws) == set()
+
+
+def test_ctrl_c_while_a_batch_is_sent_names_job_and_model(aws: StandIn, bintally: Bintally, tiny_run: Path) -> None:
+    fill(aws, 2)
+    aws.on("CreateTransformJob", lambda: os.kill(os.getpid(), signal.SIGINT))
+    run = bintally("sagemaker", "batch", tiny_run, PHOTOS)
+    assert run.code == 130
+    assert "whether bins-batch-" in run.err
+    assert "its model bins-model-" in run.err
+
+
+@pytest.mark.parametrize(("payload", "at_once"), [("6", None), ("7", 14), ("50", 2), ("100", 1)])
+def test_large_photos_are_sent_no_more_at_a_time_than_sagemaker_carries(
+    payload: str, at_once: int | None, aws: StandIn, bintally: Bintally, tiny_run: Path
+) -> None:
+    run = bintally("sagemaker", "batch", tiny_run, PHOTOS, "--payload-mb", payload, "--dry-run")
+    assert run.code == 0, run.err
+    assert json.loads(run.out)[-1]["parameters"].get("MaxConcurrentTransforms") == at_once
 
 
 @BAD_BATCH

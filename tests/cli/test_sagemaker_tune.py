@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from tests.cli.runner import Bintally
 from tests.cloud.conftest import made_up_project
-from tests.cloud.standin import StandIn, own_environment, stand_in
+from tests.cloud.standin import StandIn, own_environment
 from tests.cloud.training_job import TrainingJob
 
 from bintally.cloud.container.layout import read_layout
 from bintally.cloud.container.worker import train
 from bintally.cloud.hyperparameters import parse_hyperparameters
-from bintally.cloud.names import Kind, kind_of, tags
+from bintally.cloud.names import SETTINGS_TAG, Kind, kind_of, tags
 from bintally.cloud.project import FILE_NAME, write_project
 from bintally.cloud.requests import Request, check
 from bintally.data.manifest import Manifest
@@ -29,24 +29,6 @@ from bintally.tuning.space import flatten
 PROJECT = made_up_project()
 TUNE = ("sagemaker", "tune", "abid", "--recipe", "smallcnn", "--instance-type", "ml.c5.xlarge")
 JOB = "bins-tune-0a1b2c3d"
-
-
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
-    """An account in which everything that training needs is there, and a folder with the project's file."""
-    aws = stand_in(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    write_project(tmp_path / FILE_NAME, PROJECT)
-    aws.roles.add(PROJECT.role_arn.rpartition("/")[2])
-    aws.images.add(("bintally-bins", "train"))
-    aws.objects[PROJECT.bucket, "datasets/abid/manifest.parquet"] = b"rows"
-    monkeypatch.setattr("typer.launch", pages.append)
-    pages.clear()
-    return aws
-
-
-pages: list[str] = []
 
 
 def name_of(aws: StandIn) -> str:
@@ -124,7 +106,10 @@ def test_a_study_is_priced_sent_followed_and_reported(aws: StandIn, bintally: Bi
     name = name_of(aws)
     assert kind_of(name, "bins") is Kind.TUNE
     (request,) = aws.asked("CreateHyperParameterTuningJob")
-    assert request["Tags"] == tags("bins", Kind.TUNE, {"team": "x"})
+    *told, settings = request["Tags"]
+    assert told == tags("bins", Kind.TUNE, {"team": "x"})
+    assert settings["Key"] == SETTINGS_TAG
+    assert f"Sending {name} (settings and space {settings['Value']})" in run.out
     definition = request["TrainingJobDefinition"]
     assert definition["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200, "MaxWaitTimeInSeconds": 14400}
     assert definition["CheckpointConfig"]["S3Uri"] == f"{PROJECT.url}/checkpoints/{name}"
@@ -148,7 +133,7 @@ def test_a_study_is_priced_sent_followed_and_reported(aws: StandIn, bintally: Bi
 
 
 def test_it_may_be_left_attached_to_and_reported_while_it_runs(
-    aws: StandIn, bintally: Bintally, tmp_path: Path
+    aws: StandIn, bintally: Bintally, tmp_path: Path, pages: list[str]
 ) -> None:
     run = bintally(*TUNE, "--jobs", "4", "--no-wait")
     name = name_of(aws)
@@ -173,6 +158,23 @@ def test_the_model_of_its_best_job_is_found(aws: StandIn, bintally: Bintally) ->
     assert f"best job of {name_of(aws)}: {best}" in run.out
     url = aws.asked("CreateModel")[0]["PrimaryContainer"]["ModelDataUrl"]
     assert url == f"{PROJECT.url}/jobs/{best}/output/model.tar.gz"
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ("DescribeHyperParameterTuningJob", "was sent already, and the same command would send another"),
+        ("CreateHyperParameterTuningJob", "may have been sent"),
+    ],
+)
+def test_what_breaks_off_says_how_to_go_on_without_a_second_job(
+    operation: str, said: str, aws: StandIn, bintally: Bintally
+) -> None:
+    aws.refuse(operation, "InternalFailure", "", times=99, status=500)
+    run = bintally(*TUNE, "--jobs", "3")
+    assert run.code == 8
+    assert said in run.err
+    assert "bintally sagemaker attach bins-tune-" in run.err
 
 
 def test_without_logs_there_is_a_report_without_curves(aws: StandIn, bintally: Bintally, tmp_path: Path) -> None:
@@ -280,7 +282,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
 def test_warm_start(aws: StandIn, bintally: Bintally) -> None:
     bintally(*TUNE, "--jobs", "2", "--no-wait")
     first = name_of(aws)
-    run = bintally(*TUNE, "--jobs", "3", "--no-wait", "--warm-start", first)
+    run = bintally(*TUNE, "--jobs", "3", "--seed", "2", "--no-wait", "--warm-start", first)
     assert run.code == 0, run.err
     said = aws.asked("CreateHyperParameterTuningJob")[-1]["WarmStartConfig"]
     assert said["WarmStartType"] == "IdenticalDataAndAlgorithm"

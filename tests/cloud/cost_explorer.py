@@ -72,7 +72,7 @@ def nothing_spent() -> list[dict[str, Any]]:
 
 
 def record(aws: StandIn, *, tagged: Sequence[Mapping[str, Any]], account: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Have the account answer so: what bears the project's tag, and what its services cost; a forecast; no notebook."""
+    """Have the account answer so: what bears the project's tag, and what its services cost; a forecast."""
 
     def usage(said: Mapping[str, Any]) -> dict[str, Any]:
         pages = tagged if "Tags" in said["Filter"]["And"][0] else account
@@ -80,7 +80,6 @@ def record(aws: StandIn, *, tagged: Sequence[Mapping[str, Any]], account: Sequen
 
     aws.answers["GetCostAndUsage"] = usage
     aws.answers["GetCostForecast"] = lambda _: {"Total": {"Amount": "63.5", "Unit": "USD"}, "ForecastResultsByTime": []}
-    aws.answers["ListNotebookInstances"] = lambda _: {"NotebookInstances": []}
 
 
 JOBS = (

@@ -22,8 +22,10 @@ from botocore.response import StreamingBody
 from botocore.validate import ParamValidator
 from tests.cloud.standin_parts import ACCOUNT, ENDED, PAGE, REGION, Job, Refused, no_quota, page
 from tests.cloud.standin_serving import ARNS, ServingSide
+from tests.cloud.standin_studio import StudioSide
 from tests.cloud.standin_tuning import COUNTED, TuningSide
 
+from bintally.cloud.names import Kind, tags
 from bintally.cloud.requests import Request, check
 
 COMPLETED = ("Starting", "Downloading", "Training", "Uploading", "Completed")
@@ -33,7 +35,7 @@ LOADER = create_loader()  # SageMaker's model is large: read once, not for every
 
 
 @dataclass
-class StandIn(ServingSide, TuningSide):
+class StandIn(ServingSide, StudioSide, TuningSide):
     """The account.
 
     Attributes:
@@ -44,6 +46,7 @@ class StandIn(ServingSide, TuningSide):
         quotas: instance types and how many there may be.
         seconds: training and billable seconds of a job that is done.
         objects: bucket and key to bytes.
+        buckets: those that there are, with their tags.
         fails: logical resources of a stack that fail, with the reason.
     """
 
@@ -54,6 +57,9 @@ class StandIn(ServingSide, TuningSide):
     quotas: dict[str, int] = field(default_factory=dict)
     seconds: tuple[int, int] = (3600, 3600)
     objects: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    buckets: dict[str, Sequence[Mapping[str, str]]] = field(
+        default_factory=lambda: {f"bintally-bins-{ACCOUNT}-{REGION}": tags("bins", Kind.STACK)}
+    )
     images: set[tuple[str, str]] = field(default_factory=set)
     roles: set[str] = field(default_factory=set)
     fails: dict[str, str] = field(default_factory=dict)
@@ -65,13 +71,26 @@ class StandIn(ServingSide, TuningSide):
     now: datetime = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
     answers: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = field(default_factory=dict)  # of a test's own
     _refusals: list[tuple[str, Refused, int]] = field(default_factory=list)
+    _done_first: set[str] = field(default_factory=set)
     _hidden: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     # --- what tests say ----------------------------------------------------------------------------------------------
 
-    def refuse(self, operation: str, code: str, message: str = "", *, times: int = 1, status: int = 400) -> None:
-        """Refuse the next `times` requests of an operation."""
-        self._refusals.append((operation, Refused(code, message, status), times))
+    def refuse(
+        self,
+        operation: str,
+        code: str,
+        message: str = "",
+        *,
+        times: int = 1,
+        status: int = 400,
+        after: bool = False,
+        retries: int = 0,
+    ) -> None:
+        """Refuse the next `times` requests of an operation; `after` it was done, and after boto3 asked again."""
+        self._refusals.append((operation, Refused(code, message, status, retries=retries), times))
+        if after:
+            self._done_first.add(operation)
 
     def on(self, operation: str, act: Callable[[], None]) -> None:
         """Do something, once, when an operation is asked for: press Ctrl-C, say."""
@@ -105,14 +124,18 @@ class StandIn(ServingSide, TuningSide):
         if act := self._hidden.pop(operation, None):
             act()
         try:
-            self._maybe_refuse(operation)
+            if operation not in self._done_first:
+                self._maybe_refuse(operation)
             own = self.answers.get(operation)
             said = own(parameters) if own else getattr(self, f"_{request.method}")(parameters)
+            if operation in self._done_first:
+                self._done_first.discard(operation)
+                self._maybe_refuse(operation)
         except Refused as refused:
-            error = {"Code": refused.code, "Message": refused.message}
-            meta = {"HTTPStatusCode": refused.status}
+            error, more = {"Code": refused.code, "Message": refused.message}, dict(refused.more)
+            meta = {"HTTPStatusCode": refused.status, "RetryAttempts": more.pop("retries", 0)}
             return SimpleNamespace(status_code=refused.status), {
-                **refused.more,
+                **more,
                 "Error": error,
                 "ResponseMetadata": meta,
             }
@@ -220,6 +243,7 @@ class StandIn(ServingSide, TuningSide):
             "ProcessingJobStatus": status,
             "ProcessingResources": job.request["ProcessingResources"],
             "AppSpecification": job.request["AppSpecification"],
+            "ProcessingOutputConfig": job.request["ProcessingOutputConfig"],
             "CreationTime": job.created,
             **({"FailureReason": job.failure} if status == "Failed" else {}),
             **over,
@@ -390,9 +414,20 @@ class StandIn(ServingSide, TuningSide):
             self.objects.pop((said["Bucket"], each["Key"]), None)
         return {}
 
+    def _head_bucket(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        if said["Bucket"] not in self.buckets:
+            raise Refused("404", "Not Found", 404)
+        return {}
+
+    def _get_bucket_tagging(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        if not (tags := self.buckets[said["Bucket"]]):
+            raise Refused("NoSuchTagSet", "The TagSet does not exist", 404)
+        return {"TagSet": list(tags)}
+
     def _delete_bucket(self, said: Mapping[str, Any]) -> dict[str, Any]:
         if any(bucket == said["Bucket"] for bucket, _ in self.objects):
             raise Refused("BucketNotEmpty", "The bucket you tried to delete is not empty", 409)
+        del self.buckets[said["Bucket"]]
         return {}
 
     # --- CloudFormation ----------------------------------------------------------------------------------------------
@@ -405,7 +440,7 @@ class StandIn(ServingSide, TuningSide):
             assert there is None or there["status"] in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
             there = self.stacks[name] = {"status": "REVIEW_IN_PROGRESS", "resources": {}, "events": [], "arn": arn}
         assert there is not None
-        there["planned"] = wanted
+        there["planned"], there["tags"] = wanted, said["Tags"]
         return {
             "Id": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/{said['ChangeSetName']}/{name}",
             "StackId": arn,
@@ -448,6 +483,7 @@ class StandIn(ServingSide, TuningSide):
             "UserPolicyArn": f"arn:aws:iam::{ACCOUNT}:policy/{name}-user-{REGION}",
         }
         told = {"StackName": name, "StackId": stack["arn"], "CreationTime": self.now, "StackStatus": stack["status"]}
+        told["Tags"] = stack.get("tags", [])
         rows = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
         return {"Stacks": [{**told, **({"Outputs": rows} if stack["status"].endswith("_COMPLETE") else {})}]}
 

@@ -93,7 +93,7 @@ def test_a_week_in_which_nothing_was_spent(costs: Costs) -> None:
     none = Bill(period=WEEK, by=By.USAGE, scope=Scope.TAG, costs=(), estimated=frozenset(), requests=2)
     bare = replace(costs, bill=none, outlook=None, jobs=[], total=total([]), running=[])
     page = render_page(bare)
-    for said in ("Nothing was spent", "no jobs yet", "costs money by the hour. Studio", "$0.00"):
+    for said in ("Nothing was spent", "no jobs yet", "Nothing of the project's costs money by the hour.", "$0.00"):
         assert said in page
 
 

@@ -1,9 +1,12 @@
 import pytest
-from tests.cloud.cost_explorer import JOBS, NOW, add_endpoints, add_jobs, record
+from tests.cloud.cost_explorer import JOBS, add_endpoints, add_jobs, record
 from tests.cloud.standin import StandIn
 
+from bintally.cloud import running
 from bintally.cloud.cost_jobs import ask_jobs
-from bintally.cloud.cost_running import find_running, usd_hour
+from bintally.cloud.cost_running import find_running, find_workplaces, usd_hour
+from bintally.cloud.made import Made
+from bintally.cloud.names import Kind
 from bintally.cloud.project import Project
 from bintally.cloud.session import Cloud
 
@@ -22,7 +25,7 @@ def test_endpoints_by_the_hour_and_by_request(aws: StandIn, cloud: Cloud, projec
         (f"{STEM}0003", "Creating", {"InstanceType": "ml.inf1.xlarge", "InitialInstanceCount": 1}, 0),
         (f"{STEM}0004", "Failed", M5, 1),
         ("bins-endpoint-of-somebody", "InService", M5, 9),
-        (f"{STEM}0005", "InService", {}, 1),  # gone between two questions
+        (f"{STEM}0005", "InService", {}, 1),  # its configuration is gone
         (f"{STEM}0006", "Updating", READY, 0),
     )
     found = find_running(cloud, project, [], complain=pytest.fail)
@@ -30,10 +33,11 @@ def test_endpoints_by_the_hour_and_by_request(aws: StandIn, cloud: Cloud, projec
         ("0001", "2 x ml.m5.xlarge", pytest.approx(0.46)),
         ("0002", "serverless, 3,072 MB", None),
         ("0003", "1 x ml.inf1.xlarge", None),
+        ("0005", "", None),
         ("0006", "serverless, 3,072 MB", None),
     ]
     assert [each.note for each in found[1:3]] == ["paid by request", "the table has no price"]
-    assert "2 kept ready" in found[3].note
+    assert "2 kept ready" in found[4].note
     assert usd_hour(found) == pytest.approx(0.46)
 
 
@@ -51,18 +55,24 @@ def test_an_endpoint_without_a_configuration_is_told_and_has_no_price(
     assert "no configuration" in found.note
 
 
+def test_an_endpoint_whose_configuration_was_deleted_still_costs(aws: StandIn, cloud: Cloud, project: Project) -> None:
+    name = f"{STEM}0001"
+    record(aws, tagged=())
+    add_endpoints(aws, (name, "Creating", M5, 1))
+    aws.refuse("DescribeEndpointConfig", "ValidationException", "Could not find endpoint configuration", times=2)
+    (found,) = find_running(cloud, project, [], complain=lambda _: None)
+    assert (found.name, found.usd_hour, found.note) == (name, None, "its configuration was deleted")
+    made = Made(kind=Kind.ENDPOINT, what="endpoint", name=name, arn="arn:x", status="Creating", costs=True)
+    assert running.usd_hour(cloud, made) is None, "not known, which is not nothing"
+
+
 def test_jobs_and_the_notebook_that_run(aws: StandIn, cloud: Cloud, project: Project) -> None:
     record(aws, tagged=())
     add_jobs(aws)
     del aws.answers["DescribeTrainingJob"]
     spot = aws.jobs["TrainingJob", JOBS[0][0]]
     spot.past, spot.life = [("Training", aws.now)], ["Training"]
-    row = {"NotebookInstanceArn": "arn:aws:sagemaker:us-east-1:123456789012:notebook-instance/x", "CreationTime": NOW}
-    rows = [
-        {**row, "NotebookInstanceName": name, "NotebookInstanceStatus": status, "InstanceType": "ml.t3.medium"}
-        for name, status in (("bins-notebook", "InService"), ("my-bins-notebook", "InService"))
-    ]
-    aws.answers["ListNotebookInstances"] = lambda _: {"NotebookInstances": rows}
+    aws.notebooks = [(name, "InService", "ml.t3.medium") for name in ("bins-notebook", "my-bins-notebook")]
     jobs = ask_jobs(cloud, project, on_job=lambda _: None)
     found = find_running(cloud, project, jobs, complain=pytest.fail)
     assert [(each.what, each.name, each.usd_hour) for each in found] == [
@@ -70,8 +80,61 @@ def test_jobs_and_the_notebook_that_run(aws: StandIn, cloud: Cloud, project: Pro
         ("notebook instance", "bins-notebook", 0.05),
     ]
     assert found[0].note == "at most: it is spot"
-    rows[0]["NotebookInstanceStatus"] = "Stopped"
+    aws.notebooks[0] = ("bins-notebook", "Stopped", "ml.t3.medium")
     assert len(find_running(cloud, project, jobs, complain=pytest.fail)) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "instance", "on", "price", "note"),
+    [
+        ("JupyterLab", "ml.t3.medium", "1 x ml.t3.medium", 0.05, "and its disk"),
+        ("CodeEditor", "ml.g4dn.xlarge", "1 x ml.g4dn.xlarge", 0.736, "and its disk"),
+        ("KernelGateway", "ml.m5.xlarge", "1 x ml.m5.xlarge", 0.23, "at most: kernels of one user share an instance"),
+        ("JupyterServer", "system", "a system instance", 0.0, "free"),
+        ("TensorBoard", "ml.p5en.48xlarge", "1 x ml.p5en.48xlarge", None, "the table has no price"),
+        ("Canvas", "system", "", None, "paid by the hours of its sessions: the table has no price"),
+        ("RStudioServerPro", "", "", None, "AWS names no instance"),
+    ],
+)
+def test_an_application_of_studio(
+    aws: StandIn, cloud: Cloud, project: Project, kind: str, instance: str, on: str, price: float | None, note: str
+) -> None:
+    aws.domains = {"d-one": "bintally-bins"}
+    arn = aws.add_app("d-one", kind, instance, SpaceName="lab")
+    (found,) = find_workplaces(cloud, project, complain=pytest.fail)
+    assert (found.running.what, found.running.on, found.running.note) == (f"Studio {kind}", on, note)
+    assert found.running.usd_hour == (price if price is None else pytest.approx(price))
+    assert (found.made.arn, found.made.status, found.made.costs) == (arn, "InService", price != 0)
+    assert (found.made.name.partition("/")[0], found.made.created) == ("lab", aws.apps[0]["CreationTime"])
+
+
+def test_applications_are_those_that_run_in_the_projects_domain(aws: StandIn, cloud: Cloud, project: Project) -> None:
+    aws.domains = {f"d-{place}": f"bintally-bins-{place}" for place in range(11)} | {"d-one": "bintally-bins"}
+    aws.add_app("d-3", "JupyterLab", "ml.g4dn.xlarge")
+    for place in range(12):  # more than a page
+        aws.add_app("d-one", "JupyterLab", "ml.t3.medium", SpaceName=f"s{place}")
+    for status in ("Pending", "Deleting", "Deleted", "Failed"):
+        aws.add_app("d-one", "CodeEditor", "ml.t3.medium", status=status, SpaceName=status.lower())
+    aws.on("DescribeApp", lambda: aws.apps[1].update(Status="Deleting"))  # between two questions
+    found = find_running(cloud, project, [], complain=pytest.fail)
+    assert [each.name for each in found] == [*(f"s{place}/default" for place in range(1, 12)), "pending/default"]
+    assert usd_hour(found) == pytest.approx(12 * 0.05)
+    aws.refuse("DescribeApp", "ResourceNotFound", "RecordNotFound", times=99)
+    assert find_running(cloud, project, [], complain=pytest.fail) == []
+
+
+@pytest.mark.parametrize("operation", ["ListDomains", "ListApps", "DescribeApp"])
+def test_applications_that_may_not_be_looked_for_are_told(
+    aws: StandIn, cloud: Cloud, project: Project, operation: str
+) -> None:
+    aws.domains, aws.notebooks = {"d-one": "bintally-bins"}, [("bins-notebook", "InService", "ml.t3.medium")]
+    aws.add_app("d-one", "JupyterLab", "ml.t3.medium")
+    aws.refuse(operation, "AccessDeniedException", "not authorized")
+    said: list[str] = []
+    (found,) = find_running(cloud, project, [], complain=said.append)
+    assert found.what == "notebook instance"
+    assert said[0].startswith("Studio's applications could not be looked for: ")
+    assert f"no permission for sagemaker:{operation}" in said[0]
 
 
 def test_a_notebook_that_may_not_be_looked_for_is_told(aws: StandIn, cloud: Cloud, project: Project) -> None:

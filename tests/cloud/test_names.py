@@ -62,6 +62,15 @@ def test_jobs_of_a_tuner_are_the_projects() -> None:
     assert kind_of("bins-tune-0a1b2c3d", "bins") is Kind.TUNE
 
 
+def test_names_tell_apart_what_was_asked_for_and_when() -> None:
+    """The last four digits are what was asked for, also of a tuning job, the first four of its name the moment."""
+    moments = [datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC) for second in (0, 1)]
+    for kind in (Kind.TRAIN, Kind.TUNE):
+        names = [resource_name("bins", kind, content=content, when=when) for content in "ab" for when in moments]
+        assert len(set(names)) == 4
+        assert [name[-4:] for name in names] == [names[0][-4:]] * 2 + [names[2][-4:]] * 2
+
+
 def test_tags_tell_whose_a_thing_is() -> None:
     held = tags("bins", Kind.TRAIN, {"team": "vision"})
     assert tagged(held, "bins")

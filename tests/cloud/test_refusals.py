@@ -24,8 +24,9 @@ class _Anything(dict[str, str]):
         return "x"
 
 
-def answered(code: str, message: str = "", status: int = 400) -> exceptions.ClientError:
-    said = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+def answered(code: str, message: str = "", status: int = 400, retries: int = 0) -> exceptions.ClientError:
+    meta = {"HTTPStatusCode": status, "RetryAttempts": retries}
+    said = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": meta}
     return exceptions.ClientError(said, "CreateTrainingJob")  # type: ignore[arg-type]
 
 
@@ -63,6 +64,18 @@ def test_every_error_of_botocore_becomes_one_of_ours(kind: type[exceptions.BotoC
             "AWS refused (ValidationException): RoleArn is odd",
         ),
         (answered("OptInRequired"), CloudAccessError, "does not use this service"),
+        (answered("ResourceInUse", "Job name must be unique"), CloudError, "AWS refused (ResourceInUse)"),
+        (answered("ResourceInUse", "Job name must be unique", retries=1), CloudUnavailableError, "that it is there"),
+        (
+            answered("ValidationException", "Cannot create already existing endpoint x", retries=2),
+            CloudUnavailableError,
+            "`bintally sagemaker status` shows it",
+        ),
+        (
+            answered("ValidationException", "Could not assume role arn:aws:iam::1:role/r. Please ensure it exists"),
+            CloudError,
+            "a role that was just made takes a minute",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

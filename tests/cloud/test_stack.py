@@ -1,25 +1,54 @@
 """The template: valid by cfn-lint, no more rights than needed, and made for real by moto as far as that goes."""
 
 import base64
+import io
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from moto import mock_aws
+from tests.cloud.conftest import made_up_project
 from tests.cloud.standin import REGION, own_environment
 
+from bintally.cloud.batch import batch_requests
+from bintally.cloud.clean import remove_request
+from bintally.cloud.cost_jobs import jobs_requests
+from bintally.cloud.cost_requests import By, Scope, forecast_request, period, usage_request
+from bintally.cloud.cost_running import workplaces_requests
+from bintally.cloud.endpoint import (
+    Endpoint,
+    Scaling,
+    deregister_request,
+    describe_config_request,
+    describe_request,
+    making_requests,
+    policies_request,
+    target_request,
+)
+from bintally.cloud.invoke import invoke_request
+from bintally.cloud.job_kinds import JOB_KINDS
+from bintally.cloud.logs import log_streams
+from bintally.cloud.made import list_requests
 from bintally.cloud.names import PROJECT_TAG
 from bintally.cloud.places import PREFIXES
+from bintally.cloud.refusals import action_of
+from bintally.cloud.requests import Request
 from bintally.cloud.session import Cloud
 from bintally.cloud.stack import template, template_text
 from bintally.cloud.stack_apply import carry_out, change_set_request, find_stack, plan, project_of
 from bintally.cloud.stack_lint import lint_template
 from bintally.cloud.stack_notebooks import on_start
 from bintally.cloud.stack_settings import Budget, Notebook, StackSettings, Studio
+from bintally.cloud.transform_job import TransformJob
+from bintally.cloud.tuning_state import jobs_request as tuned_request
 from bintally.errors import CloudError
 
 WHEN = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -71,7 +100,7 @@ def statements(settings: StackSettings) -> Iterator[dict[str, Any]]:
 
 # What AWS cannot bind to one resource; each is a list, a token, a figure or, in a VPC, a network card.
 UNBOUND = {
-    "SignInToEcr", "SayMetrics", "ListJobs", "SeeMetrics", "SeeCosts", "FindByTag", "Scale", "RunInVpc", "ListStudio"
+    "SignInToEcr", "SayMetrics", "ListJobs", "SeeAlarms", "SeeCosts", "FindByTag", "Scale", "RunInVpc", "ListStudio"
 }  # fmt: skip
 
 
@@ -89,6 +118,54 @@ def test_no_right_is_wider_than_it_must_be(settings: StackSettings) -> None:
             assert all(f"/{settings.project}-" in name["Fn::Sub"] for name in each["Resource"])
         if each["Sid"] == "PassRole":
             assert each["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+def test_whoever_has_the_policy_may_send_what_the_verbs_send() -> None:
+    project = made_up_project()
+    endpoint = Endpoint(
+        name="bins-endpoint-1", config="bins-config-1", model="bins-model-1", project=project,
+        model_url=f"{project.url}/models/x/model.tar.gz", scaling=Scaling(least=1, most=2, target=9),
+    )  # fmt: skip
+    batch = TransformJob(
+        name="bins-batch-1", model="bins-model-1", project=project, model_url=endpoint.model_url,
+        source=f"{project.url}/datasets/new",
+    )  # fmt: skip
+    today = date(2026, 2, 3)
+    sent = [
+        *list_requests(project),
+        *jobs_requests(project),
+        *workplaces_requests(project),
+        *making_requests(endpoint, updates=False),
+        *making_requests(endpoint, updates=True),
+        *batch_requests(batch),
+        *(each for kind in JOB_KINDS.values() for each in (kind.describe("x"), kind.stop("x"))),
+        *(remove_request("x", word) for word in ("Endpoint", "EndpointConfig", "Model")),
+        deregister_request("x"),
+        target_request("x"),
+        policies_request("x"),
+        describe_request("x"),
+        describe_config_request("x"),
+        invoke_request("x", b""),
+        log_streams("x", "x"),
+        tuned_request("x"),
+        usage_request(project, period(today, days=2), by=By.USAGE, scope=Scope.TAG),
+        forecast_request(project, today, scope=Scope.TAG),
+        *(Request(service=service, operation=each) for service, named in OTHERS.items() for each in named.split()),
+    ]
+    policy = template(PLAIN)["Resources"]["UserPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allowed = {action for each in policy for action in each["Action"]}
+    assert {action_of(request) for request in sent} - allowed == set()
+
+
+# What the verbs ask where no pure function makes it; of CloudWatch, what autoscaling does by the caller's rights.
+OTHERS = {
+    "sagemaker": "CreateTrainingJob CreateProcessingJob CreateHyperParameterTuningJob AddTags ListTags DescribeApp",
+    "logs": "GetLogEvents",
+    "iam": "GetRole PassRole CreateServiceLinkedRole",
+    "ecr": "DescribeImages",
+    "s3": "HeadBucket GetBucketTagging HeadObject GetObject PutObject ListObjectsV2 DeleteObjects",
+    "cloudwatch": "PutMetricAlarm DescribeAlarms DeleteAlarms",
+}
 
 
 def test_jobs_can_neither_pass_roles_nor_see_costs_nor_start_jobs() -> None:
@@ -127,6 +204,33 @@ def test_the_notebook_gets_a_program_that_runs() -> None:
         [sys.executable, "-I", "-", "--help"], input=program, capture_output=True, text=True, check=False
     )
     assert "--idle-minutes" in done.stdout
+
+
+@pytest.mark.parametrize(("hours_up", "stopped"), [(9.0, [("us-east-1", "bins-notebook")]), (0.5, [])])
+def test_that_program_stops_its_instance_by_python_310_too(
+    hours_up: float, stopped: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr("datetime.UTC")  # which Python 3.10 has not
+    program = runpy.run_path(str(files("bintally.cloud") / "notebook_idle.py"))
+    about = {"ResourceArn": "arn:aws:sagemaker:us-east-1:1:notebook-instance/x", "ResourceName": "bins-notebook"}
+    uptime, me = tmp_path / "uptime", tmp_path / "me.json"
+    uptime.write_text(f"{hours_up * 3600} 1.0")
+    me.write_text(json.dumps(about))
+    asked = []
+
+    def client(_: str, *, region_name: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            stop_notebook_instance=lambda **said: asked.append((region_name, said["NotebookInstanceName"]))
+        )
+
+    monkeypatch.setattr("boto3.client", client)
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(b"[]"))
+    monkeypatch.setattr(sys, "argv", ["program", "--idle-minutes", "60"])
+    names = program["main"].__globals__
+    monkeypatch.setitem(names, "_ABOUT_ME", me)
+    monkeypatch.setitem(names, "Path", lambda path: uptime if path == "/proc/uptime" else Path(path))
+    assert program["main"]() == 0
+    assert asked == stopped
 
 
 @pytest.fixture

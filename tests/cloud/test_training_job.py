@@ -157,7 +157,7 @@ PREPARE = st.builds(
     side_px=st.sampled_from([0, 32, 224, 1024]),
     salt=st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20),
     replace=st.booleans(),
-)
+).filter(lambda settings: not (settings.replace and settings.side_px))
 
 
 @given(settings=PREPARE)

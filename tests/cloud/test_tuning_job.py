@@ -8,6 +8,7 @@ from tests.cloud.standin_tuning import draw
 
 from bintally.cloud.hyperparameters import SETTINGS_HASH, JobSettings, parse_hyperparameters
 from bintally.cloud.metrics import METRICS
+from bintally.cloud.names import SETTINGS_TAG
 from bintally.cloud.requests import check
 from bintally.cloud.training_job import TrainingJob
 from bintally.cloud.tuning_job import OBJECTIVE, Strategy, TuningJob, WarmStart, parameter_ranges, tuning_request
@@ -59,6 +60,34 @@ def test_every_space_that_ships_makes_a_valid_request(name: str, strategy: Strat
     assert (definition["EnableManagedSpotTraining"], definition["CheckpointConfig"]["S3Uri"]) == (True, URL)
     assert "TrainingJobName" not in definition
     assert SETTINGS_HASH not in definition["StaticHyperParameters"], "every job has another one"
+
+
+def settings_tag(asked: TuningJob) -> str:
+    request = tuning_request(asked)
+    check(request)
+    (value,) = (tag["Value"] for tag in request.parameters["Tags"] if tag["Key"] == SETTINGS_TAG)
+    return str(value)
+
+
+def test_tuning_jobs_of_unlike_settings_or_spaces_bear_unlike_tags() -> None:
+    def with_settings(*changes: str) -> TuningJob:
+        asked = job()
+        run = JobSettings(settings=settings_of("mobilenetv2", *changes))
+        return replace(asked, training=replace(asked.training, job=run))
+
+    usual = settings_tag(job())
+    assert usual == settings_tag(job(jobs=3, name="bins-tune-00000001"))
+    assert usual == settings_tag(with_settings("optimiser.lr=0.5")), "which the space tries"
+    wider = replace(find_space("default"), parameters={"optimiser.lr": Range(low=0.1, high=0.2)})
+    unlike = [with_settings("seed=7"), with_settings("label_softness=0.5"), job(wider), job(recipe="smallcnn")]
+    assert len({usual, *map(settings_tag, unlike)}) == 5
+
+
+def test_a_users_tag_does_not_hide_the_settings() -> None:
+    asked = job()
+    assert settings_tag(replace(asked, training=replace(asked.training, tags={SETTINGS_TAG: "x"}))) == settings_tag(
+        asked
+    )
 
 
 @pytest.mark.parametrize("name", ["default", "extended"])

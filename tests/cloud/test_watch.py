@@ -87,7 +87,7 @@ def test_a_spot_job_says_what_it_saved() -> None:
     state = JobState(
         kind=TRAIN, name=NAME, status="Completed", phases=(), reason="", created=None, seconds=1000,
         billable_seconds=250, spot=True, instance_type="ml.m5.large", instance_count=1, model_url="",
-        reports_url="", metrics={},
+        reports_url="", page_url="", metrics={},
     )  # fmt: skip
     assert state.saved_share == 0.75
 

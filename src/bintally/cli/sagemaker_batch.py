@@ -27,8 +27,8 @@ from bintally.cli.sagemaker_options import (
     say_findings,
     usd,
 )
-from bintally.cli.sagemaker_watch import follow_job, say_how_to_attach
-from bintally.errors import CloudError, CloudUnavailableError, EmptySourceError, JobError
+from bintally.cli.sagemaker_watch import follow_job, say_how_to_attach, sent_once
+from bintally.errors import EmptySourceError, JobError
 
 if TYPE_CHECKING:
     from bintally.cloud.session import Cloud
@@ -66,12 +66,13 @@ def batch(
     """
     project = load_project(project_file, "batch")
     with extra("aws", "bintally sagemaker batch"):
+        from bintally.cloud.batch import batch_requests, drop_model, send_batch
         from bintally.cloud.batch_results import list_keys, list_request
-        from bintally.cloud.checks import about_places, before_deploying
+        from bintally.cloud.checks import about_places, before_starting
         from bintally.cloud.job_kinds import JOB_KINDS
         from bintally.cloud.model_source import find_source, ready_model, source_requests
         from bintally.cloud.names import Kind, resource_name
-        from bintally.cloud.transform_job import TransformJob, folder_url, model_request_of, transform_request
+        from bintally.cloud.transform_job import TransformJob, folder_url
     found, when = find_source(project, model), datetime.now(UTC)
 
     def job_of(url: str) -> TransformJob:
@@ -92,44 +93,38 @@ def batch(
         )
 
     job = job_of(found.url)
-    request = transform_request(job)
-    for finding in about_places(project, source):
+    requests = batch_requests(job)
+    for finding in about_places(project, source, found.url):
         complain(finding.text)
     if dry_run:
-        asked = [*source_requests(found), list_request(folder_url(source)), model_request_of(job), request]
-        print_requests(asked)
+        print_requests([*source_requests(found), list_request(folder_url(source)), *requests])
         typer.echo(_priced(job, price), err=True)
         return
     cloud = open_cloud(project.region, aws_profile)
-    say_findings(before_deploying(cloud, project, image))
+    say_findings(before_starting(cloud, project, image or project.serve_image))
     sizes = list_keys(cloud, folder_url(source))
     if not sizes:
         raise EmptySourceError(f"{source}: no object lies below it")
     _check_sizes(sizes, job)
     typer.echo(f"{len(sizes):,} objects, {sum(sizes.values()) / 1e6:,.1f} MB. {_priced(job, price)}")
     job = job_of(ready_model(cloud, project, found, say=typer.echo))
-    cloud.send(model_request_of(job))
     typer.echo(f"Sending {job.name}")
-    try:
-        cloud.send(transform_request(job))
-    except CloudUnavailableError:  # it may have been sent all the same
-        complain(f"whether {job.name} was sent is not known: bintally sagemaker status shows it")
-        raise
-    except CloudError:
-        _drop(cloud, job.model)
-        raise
+    send_batch(cloud, job, complain=complain)
     if not wait:
         say_how_to_attach(job.name)
         typer.echo(f"When it is done: bintally sagemaker report {job.name}")
         return
     try:
-        follow_job(cloud, JOB_KINDS[Kind.BATCH], job.name, logs=logs, usd_hour=price)
+        with sent_once(job.name):
+            follow_job(cloud, JOB_KINDS[Kind.BATCH], job.name, logs=logs, usd_hour=price)
     except JobError as error:
-        fetch_answers(cloud, job.name, out)
-        _drop(cloud, job.model)
+        drop_model(cloud, job.model, complain=complain)
+        with sent_once(job.name, then="report"):
+            fetch_answers(cloud, job.name, out)
         raise JobError(f"{error}. What was counted, and why the rest was not, stands in the table") from error
-    fetch_answers(cloud, job.name, out)
-    _drop(cloud, job.model)
+    drop_model(cloud, job.model, complain=complain)
+    with sent_once(job.name, then="report"):
+        fetch_answers(cloud, job.name, out)
 
 
 def fetch_answers(cloud: "Cloud", name: str, out: Path | None) -> None:
@@ -157,15 +152,6 @@ def fetch_answers(cloud: "Cloud", name: str, out: Path | None) -> None:
     typer.echo(f"{answers.path}: {answers.counted:,} photos counted, {answers.failed:,} not")
     for row in answers.first_errors:
         complain(row)
-
-
-def _drop(cloud: "Cloud", model: str) -> None:
-    from bintally.cloud.clean import remove_request
-
-    try:
-        cloud.send(remove_request(model, "Model"))
-    except CloudError as error:
-        complain(f"model {model} is left, and costs nothing; bintally sagemaker clean removes it ({error})")
 
 
 def _check_sizes(sizes: dict[str, int], job: "TransformJob") -> None:

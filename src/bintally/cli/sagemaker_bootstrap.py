@@ -67,6 +67,7 @@ def bootstrap(
     credentials are needed. Nothing of it costs by the hour, but for a notebook instance while it runs.
     """
     with extra("aws", "bintally sagemaker bootstrap"):
+        from bintally.cloud.project import check_own_file, keep_by_hand, write_project
         from bintally.cloud.stack import template_text
         from bintally.cloud.stack_apply import change_set_request, project_of
         from bintally.cloud.stack_lint import lint_template
@@ -85,6 +86,8 @@ def bootstrap(
     )
     if subnets and not groups and not studio:
         raise SettingsError("--subnet: expected --security-group as well, for jobs, or --studio")
+    if not (dry_run or show_template):
+        check_own_file(project_file, name)
     text, when = template_text(settings), datetime.now(UTC)
     cloud = None if dry_run or show_template else open_cloud(region, aws_profile)
     for warning in lint_template(text, region=cloud.region if cloud else region or _LINT_REGION):
@@ -95,9 +98,8 @@ def bootstrap(
         print_requests([change_set_request(settings, when=when, creates=True)])
     else:
         outputs = _apply(cloud, settings, when, yes=yes)
-        from bintally.cloud.project import write_project
-
-        write_project(project_file, project_of(settings, outputs, region=cloud.region))
+        made = project_of(settings, outputs, region=cloud.region)
+        write_project(project_file, keep_by_hand(made, project_file))
         typer.echo(f"Written: {project_file}. Let people use the project: attach {outputs.get('UserPolicyArn')}")
         typer.echo("Next: push the images (docs/sagemaker.md), then bintally sagemaker prepare SOURCE")
 

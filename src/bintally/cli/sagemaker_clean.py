@@ -80,20 +80,25 @@ def clean(
 
 def _steps(cloud: "Cloud", project: "Project", *, data: bool, stack: bool) -> "list[Step]":
     """What is to be removed, in order."""
-    from bintally.cloud.clean import Step, bucket_step, data_steps, held_in, steps_for
+    from bintally.cloud.clean import Step, bucket_step, data_steps, held_in, own_bucket, steps_for
     from bintally.cloud.made import find_made
+    from bintally.cloud.names import tagged
     from bintally.cloud.stack_apply import delete_stack, find_stack
 
     steps = steps_for(cloud, project, find_made(cloud, project, complain=complain), complain=complain)
-    held = held_in(cloud, project) if data else []
-    steps += data_steps(project, held)
+    bucket = data and own_bucket(cloud, project, complain=complain)
+    if bucket:
+        steps += data_steps(project, held_in(cloud, project))
     name = f"bintally-{project.project}"
-    if stack and find_stack(cloud, name):
+    found = find_stack(cloud, name) if stack else None
+    if found and not tagged(found.get("Tags", ()), project.project):
+        complain(f"the stack {name} lacks the project's tag and is left alone")
+    elif found:
 
         def remove(cloud: "Cloud") -> None:
             delete_stack(cloud, name, on_event=lambda event: typer.echo(f"  {event.status} {event.resource}"))
 
         steps.append(Step(f"delete the stack {name}", remove))
-    if stack and data and held:
+    if stack and bucket:
         steps.append(bucket_step(project))
     return steps

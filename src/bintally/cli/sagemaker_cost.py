@@ -113,16 +113,16 @@ def _now() -> datetime:
 def _requests(
     project: "Project", asked: "Period", by: "By", now: datetime, *, explorer: bool, forecast: bool
 ) -> "list[Request]":
-    """What would be asked first; more pages follow, and a look at every job and endpoint that there is."""
+    """What would be asked first; more pages follow, and a look at every job, endpoint and application that there is."""
     from bintally.cloud.cost_jobs import jobs_requests
     from bintally.cloud.cost_requests import By, Scope, forecast_request, usage_request
-    from bintally.cloud.cost_running import endpoints_request, notebooks_request
+    from bintally.cloud.cost_running import endpoints_request, workplaces_requests
 
     scope = Scope.SERVICES if by is By.PROJECT else Scope.TAG
     ahead = forecast and asked.last == now.date()
     bill = [usage_request(project, asked, by=by, scope=scope)] if explorer else []
     outlook = [forecast_request(project, now.date(), scope=scope)] if explorer and ahead else []
-    return [*bill, *outlook, *jobs_requests(project), endpoints_request(project), notebooks_request(project)]
+    return [*bill, *outlook, *jobs_requests(project), endpoints_request(project), *workplaces_requests(project)]
 
 
 def _ask(

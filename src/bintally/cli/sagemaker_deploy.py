@@ -1,5 +1,6 @@
 """`bintally sagemaker deploy`: a model behind an endpoint, or behind one that is there."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from bintally.cloud.endpoint import Endpoint, Scaling, Serverless
     from bintally.cloud.endpoint_state import EndpointState
     from bintally.cloud.project import Project
-    from bintally.cloud.requests import Request
 
 ModelArgument = Annotated[
     str,
@@ -85,9 +85,9 @@ def deploy(
     """
     project = load_project(project_file, "deploy")
     with extra("aws", "bintally sagemaker deploy"):
-        from bintally.cloud.checks import before_deploying
+        from bintally.cloud.checks import about_places, before_starting
         from bintally.cloud.deploy import Deployment, check_former, find_former
-        from bintally.cloud.endpoint import Scaling, Serverless, check_endpoint
+        from bintally.cloud.endpoint import Scaling, Serverless, check_endpoint, making_requests
         from bintally.cloud.model_source import find_source, ready_model, source_requests
     _check_options(project, endpoint, wait=wait, max_count=max_count, no_scaling=no_scaling)
     source = find_source(project, model)
@@ -105,12 +105,14 @@ def deploy(
         tags=parse_tags(tag or []),
     )
     check_endpoint(made)
+    for finding in about_places(project, source.url):
+        complain(finding.text)
     if dry_run:
-        print_requests([*source_requests(source), *_requests(made, updates=bool(endpoint))])
+        print_requests([*source_requests(source), *making_requests(made, updates=bool(endpoint))])
         typer.echo(_priced(made, price), err=True)
         return
     cloud = open_cloud(project.region, aws_profile)
-    say_findings(before_deploying(cloud, project, image))
+    say_findings(before_starting(cloud, project, image or project.serve_image))
     former = find_former(cloud, endpoint) if endpoint else None
     if former is not None and not no_scaling:
         check_former(made, former)
@@ -118,7 +120,7 @@ def deploy(
     if not (yes or typer.confirm(f"{'Update' if endpoint else 'Make'} endpoint {made.name}?", default=False)):
         typer.echo("Nothing was done.")
         raise typer.Exit(1)
-    made = _with_url(made, ready_model(cloud, project, source, say=typer.echo))
+    made = replace(made, model_url=ready_model(cloud, project, source, say=typer.echo))
     console = Console(highlight=False, soft_wrap=True)
     deployment = Deployment(
         cloud=cloud,
@@ -133,10 +135,10 @@ def deploy(
             deployment.on_state = lambda state: status.update(_now(state))
             probabilities = deployment.run(wait=wait)
     except KeyboardInterrupt:
-        complain(_left(made.name))
+        complain(deployment.left())
         raise
     if not wait:
-        typer.echo(_left(made.name))
+        typer.echo(deployment.left())
         return
     most = max(range(len(probabilities)), key=probabilities.__getitem__)
     typer.echo(f"{made.name} is in service: it counted {most} in a drawn bin")
@@ -198,20 +200,6 @@ def _endpoint(
     )
 
 
-def _with_url(endpoint: "Endpoint", url: str) -> "Endpoint":
-    from dataclasses import replace
-
-    return replace(endpoint, model_url=url)
-
-
-def _requests(endpoint: "Endpoint", *, updates: bool) -> "list[Request]":
-    from bintally.cloud import endpoint as requests
-
-    made = [requests.model_request(endpoint), requests.config_request(endpoint)]
-    made.append(requests.update_request(endpoint) if updates else requests.endpoint_request(endpoint))
-    return [*made, *(requests.scaling_requests(endpoint.name, endpoint.scaling) if endpoint.scaling else [])]
-
-
 def _priced(endpoint: "Endpoint", price: float | None) -> str:
     """What it costs by the hour and the month, for a person."""
     from bintally.cloud.prices import forecast, price_table, serverless_usd
@@ -237,10 +225,3 @@ def _priced(endpoint: "Endpoint", price: float | None) -> str:
 def _now(state: "EndpointState") -> str:
     since = (datetime.now(UTC) - state.created).total_seconds() if state.created else 0
     return f"{state.name}: {state.status}, {max(0, since) / 60:.0f} min since it was made; Ctrl-C leaves it"
-
-
-def _left(name: str) -> str:
-    return (
-        f"{name} goes on, and costs. bintally sagemaker status shows it, bintally sagemaker invoke {name} PHOTO asks "
-        "it, bintally sagemaker clean removes it"
-    )

@@ -38,15 +38,20 @@ def status(
     """Show everything that this project made in the account: what costs by the hour first, then the newest."""
     project = load_project(project_file, "status")
     with extra("aws", "bintally sagemaker status"):
+        from bintally.cloud.cost_running import find_workplaces, workplaces_requests
         from bintally.cloud.made import find_made, list_requests
         from bintally.cloud.running import usd_hour
     if dry_run:
-        print_requests(list_requests(project))
+        print_requests([*list_requests(project), *workplaces_requests(project)])
         return
     cloud = open_cloud(project.region, aws_profile)
-    made = find_made(cloud, project, complain=complain)
+    found = find_made(cloud, project, complain=complain)
+    places = {each.made.arn: each for each in find_workplaces(cloud, project, complain=complain)}
+    things = [each for each in found if each.arn not in places]  # a tag's list has them without status and price
+    prices = {each.arn: usd_hour(cloud, each) for each in things}
+    prices |= {arn: place.running.usd_hour for arn, place in places.items()}
+    made = [*things, *(place.made for place in places.values())]
     made.sort(key=lambda each: (not each.costs, -(each.created or _LONG_AGO).timestamp(), each.name))
-    prices = {each.arn: usd_hour(cloud, each) for each in made}
     if as_json:
         import json
 
@@ -58,8 +63,13 @@ def status(
     total = sum(price for price in prices.values() if price)
     priced = f" (about {usd(total)} an hour on demand)" if total else ""
     typer.echo(f"Costs money by the hour: {', '.join(running) or 'nothing'}{priced}")
-    if running:
+    if any(each.costs for each in things):
         typer.echo("Stop and remove: bintally sagemaker clean")
+    if any(place.made.costs for place in places.values()):
+        typer.echo(
+            "What runs in Studio stops there, under Running instances; a notebook instance by: "
+            f"aws sagemaker stop-notebook-instance --notebook-instance-name {project.project}-notebook"
+        )
 
 
 def made_table(made: "Sequence[Made]", prices: "Mapping[str, float | None]", title: str) -> "Table":

@@ -34,15 +34,12 @@ from bintally.cli.sagemaker_options import (
     say_findings,
     usd,
 )
-from bintally.cli.sagemaker_watch import follow_job, say_how_to_attach
+from bintally.cli.sagemaker_watch import send_and_follow
 from bintally.cli.train import choose_settings
 from bintally.errors import SettingsError
 from bintally.evaluation.health import parse_rules
 
 if TYPE_CHECKING:
-    from bintally.cloud.names import Kind
-    from bintally.cloud.requests import Request
-    from bintally.cloud.session import Cloud
     from bintally.cloud.training_job import TrainingJob
 
 _HOUR = 3600
@@ -158,38 +155,6 @@ def train(
         typer.echo(f"Next: bintally sagemaker report {name}")
 
 
-def send_and_follow(
-    cloud: "Cloud",
-    kind: "Kind",
-    name: str,
-    request: "Request",
-    *,
-    wait: bool,
-    logs: bool,
-    usd_hour: float | None,
-) -> None:
-    """Send a job and, if wanted, follow it to its end; its name is said before, so that it is never unknown.
-
-    Raises:
-        CloudError: if it is refused.
-        JobError: if it does not complete.
-    """
-    from bintally.cloud.job_kinds import JOB_KINDS
-
-    typer.echo(f"Sending {name}")
-    try:
-        cloud.send(request)
-    except KeyboardInterrupt:
-        complain(
-            f"{name} may have been sent: bintally sagemaker status shows it, bintally sagemaker attach {name} follows"
-        )
-        raise
-    if wait:
-        follow_job(cloud, JOB_KINDS[kind], name, logs=logs, usd_hour=usd_hour)
-    else:
-        say_how_to_attach(name)
-
-
 def _say(lines: Sequence[str], *, err: bool = False) -> None:
     for line in lines:
         typer.echo(line, err=err)
@@ -200,10 +165,11 @@ def _forecast(job: "TrainingJob", price: float | None) -> list[str]:
     from bintally.cloud.prices import forecast, price_table
 
     hours = job.max_run_seconds / _HOUR
+    warm = f" and {job.kept_warm_seconds // 60} min kept warm" if job.kept_warm_seconds else ""
     told = forecast(
         job.instance_type,
         count=job.instance_count,
-        hours=hours,
+        hours=hours + job.kept_warm_seconds / _HOUR,
         spot=job.spot,
         volume_gb=job.volume_gb,
         usd_hour=price,
@@ -212,7 +178,8 @@ def _forecast(job: "TrainingJob", price: float | None) -> list[str]:
     if told.usd_hour is None or told.at_most_usd is None:
         return [f"{what}: the price is {told.price_from}"]
     said = [
-        f"{what}: {usd(told.usd_hour)} an hour, at most {usd(told.at_most_usd)} for {hours:g} h ({told.price_from})"
+        f"{what}: {usd(told.usd_hour)} an hour, at most {usd(told.at_most_usd)} for {hours:g} h{warm} "
+        f"({told.price_from})"
     ]
     if told.spot_at_most_usd is not None:
         share = price_table().spot_share

@@ -34,7 +34,7 @@ from bintally.cli.sagemaker_options import (
     usd,
 )
 from bintally.cli.sagemaker_tune_watch import follow_tuning_job, write_results_of
-from bintally.cli.sagemaker_watch import say_how_to_attach
+from bintally.cli.sagemaker_watch import say_how_to_attach, send_job, sent_once
 from bintally.cli.train import choose_settings
 from bintally.errors import SettingsError
 
@@ -105,7 +105,7 @@ def tune(
         from bintally.cloud.names import Kind, kind_of, resource_name
         from bintally.cloud.places import checkpoints_url, dataset_url
         from bintally.cloud.training_job import TrainingJob
-        from bintally.cloud.tuning_job import Strategy, TuningJob, WarmStart, tuning_request
+        from bintally.cloud.tuning_job import Strategy, TuningJob, WarmStart, search_hash, tuning_request
         from bintally.cloud.tuning_state import ask_tuning
         from bintally.tuning.checks import check_space
         from bintally.tuning.space_file import find_space
@@ -123,7 +123,8 @@ def tune(
     if strange := [name for name in parents if kind_of(name, project.project) is not Kind.TUNE]:
         raise SettingsError(f"--warm-start {strange[0]}: not the name of one of this project's tuning jobs")
     run = JobSettings(settings=settings)
-    name = resource_name(project.project, Kind.TUNE, content=(run, what.name, jobs), when=datetime.now(UTC))
+    searched = search_hash(settings, what)
+    name = resource_name(project.project, Kind.TUNE, content=searched, when=datetime.now(UTC))
     waits = max_wait_hours if max_wait_hours is not None or not spot else 2 * max_hours
     training = TrainingJob(
         name=f"{name}-001-00000000",
@@ -164,17 +165,14 @@ def tune(
     cloud = open_cloud(project.region, aws_profile)
     say_findings(before_sending(cloud, training))
     typer.echo(_forecast(job, price))
-    typer.echo(f"Sending {name}")
-    try:
-        cloud.send(request)
-    except KeyboardInterrupt:
-        complain(f"{name} may have been sent: bintally sagemaker status shows it")
-        raise
+    send_job(cloud, name, request, about=f" (settings and space {searched})")
     if not wait:
         say_how_to_attach(name)
         return
-    follow_tuning_job(cloud, name, usd_hour=price)
-    write_results_of(cloud, *ask_tuning(cloud, name), out or Path("sagemaker") / name)
+    with sent_once(name):
+        follow_tuning_job(cloud, name, usd_hour=price)
+    with sent_once(name, then="report"):
+        write_results_of(cloud, *ask_tuning(cloud, name), out or Path("sagemaker") / name)
 
 
 def _forecast(job: "TuningJob", price: float | None) -> str:

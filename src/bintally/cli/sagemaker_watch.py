@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,16 +11,17 @@ import typer
 from rich.console import Console
 
 from bintally.cli.sagemaker_options import complain, usd
-from bintally.errors import CloudError, JobError
+from bintally.errors import CloudError, CloudUnavailableError, JobError
 
 if TYPE_CHECKING:
     from bintally.cloud.job_kinds import JobKind
     from bintally.cloud.job_state import JobState
+    from bintally.cloud.names import Kind
+    from bintally.cloud.requests import Request
     from bintally.cloud.session import Cloud
     from bintally.cloud.watch import Seen
 
 _BAD_PHASES = ("Failed", "Interrupted", "MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Stopping", "Stopped")
-_MINUTE = 60
 
 
 def follow_job(
@@ -53,16 +56,20 @@ def conclude(state: "JobState", *, usd_hour: float | None = None) -> None:
     Raises:
         JobError: if it did not complete.
     """
+    from bintally.cloud.names import Kind
+
     for line in summary(state, usd_hour=usd_hour):
         typer.echo(line)
     if state.status == "Failed":
         raise JobError(f"{state.name} failed: {state.reason}")
     if state.status == "Stopped":
+        # Of a processing job SageMaker says no more.
+        unknown = "somebody stopped it" + ", or it took longer than --max-hours" * (state.kind.kind is Kind.PREPARE)
         why = {
             "MaxRuntimeExceeded": "it took longer than --max-hours; with more, and the same --checkpoints, it goes on",
             "MaxWaitTimeExceeded": "no spot instance was free for long enough (--max-wait-hours); try later, another "
             "--instance-type, or without --spot",
-        }.get(state.phase, "somebody stopped it")
+        }.get(state.phase, unknown)
         raise JobError(f"{state.name} was stopped: {why}")
 
 
@@ -88,6 +95,66 @@ def summary(state: "JobState", *, usd_hour: float | None = None) -> list[str]:
     if state.model_url and state.status == "Completed":
         said.append(f"Model: {state.model_url}")
     return said
+
+
+def send_and_follow(
+    cloud: "Cloud",
+    kind: "Kind",
+    name: str,
+    request: "Request",
+    *,
+    wait: bool,
+    logs: bool,
+    usd_hour: float | None,
+) -> None:
+    """Send a job and, if wanted, follow it to its end.
+
+    Raises:
+        CloudError: if it is refused.
+        JobError: if it does not complete.
+    """
+    from bintally.cloud.job_kinds import JOB_KINDS
+
+    send_job(cloud, name, request)
+    if wait:
+        with sent_once(name):
+            follow_job(cloud, JOB_KINDS[kind], name, logs=logs, usd_hour=usd_hour)
+    else:
+        say_how_to_attach(name)
+
+
+def send_job(cloud: "Cloud", name: str, request: "Request", *, about: str = "") -> None:
+    """Send a job; its name is said before, so that it is never unknown.
+
+    Raises:
+        CloudError: if it is refused.
+    """
+    typer.echo(f"Sending {name}{about}")
+    try:
+        cloud.send(request)
+    except (KeyboardInterrupt, CloudUnavailableError):
+        complain(
+            f"{name} may have been sent: bintally sagemaker status shows it, bintally sagemaker attach {name} follows"
+        )
+        raise
+
+
+@contextmanager
+def sent_once(name: str, *, then: str = "attach") -> Iterator[None]:
+    """What breaks off while a job is followed or fetched does not undo it: to run the verb again would send another.
+
+    Raises:
+        CloudError: with the verb that goes on with that job.
+    """
+    try:
+        yield
+    except JobError:
+        raise
+    except CloudError as error:
+        raise type(error)(
+            f"{error}. But {name} was sent already, and the same command would send another: go on by "
+            f"bintally sagemaker {then} {name}"
+        ) from error
 
 
 def say_how_to_attach(name: str) -> None:
@@ -144,4 +211,4 @@ def ask_to_stop(cloud: "Cloud", kind: "JobKind", name: str) -> None:
     except CloudError as error:
         complain(f"{name} could not be stopped, and goes on: {error}")
         return
-    typer.echo(f"{name} is being stopped; it saves first, which takes up to two minutes.")
+    typer.echo(f"{name} is being stopped, which takes up to two minutes.")

@@ -1,4 +1,4 @@
-"""What a job left in the bucket, fetched and unpacked: the model's archive and the reports'.
+"""What a job left in the bucket, fetched and unpacked: the model's archive and the reports'; or the audit's page.
 
 Refuses members that would land outside the folder, links and devices, and archives larger than can be meant.
 """
@@ -50,15 +50,16 @@ def fetch_artefacts(
         CannotWriteError: if the folder cannot be written.
     """
     missing = []
-    for url in filter(None, (state.reports_url, state.model_url)):
-        archive = folder / url.rpartition("/")[2]
+    for url in filter(None, (state.reports_url, state.model_url, state.page_url)):
+        fetched = folder / url.rpartition("/")[2]
         try:
-            download(cloud, url, archive, on_bytes=on_bytes)
+            download(cloud, url, fetched, on_bytes=on_bytes)
         except NotInCloudError:
             missing.append(url)
             continue
-        unpack(archive, folder)
-        archive.unlink()
+        if url != state.page_url:
+            unpack(fetched, folder)
+            fetched.unlink()
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     return Artefacts(folder=folder, files=tuple(files), missing=tuple(missing))
 

@@ -174,10 +174,9 @@ def _reasons(cloud: Cloud, said: Mapping[str, Any], source: str, complain: Calla
 def _fetch(cloud: Cloud, url: str) -> bytes:
     bucket, key = parse_url(url)
     try:
-        body: bytes = cloud.ask("s3", "GetObject", Bucket=bucket, Key=key)["Body"].read()
+        return cloud.read(Request(service="s3", operation="GetObject", parameters={"Bucket": bucket, "Key": key}))
     except NotInCloudError as error:
         raise CloudError(f"{url}: was there a moment ago: {error}") from error
-    return body
 
 
 def _write(rows: Sequence[Mapping[str, Any]], path: Path) -> Answers:

@@ -88,17 +88,16 @@ def about_places(project: Project, *urls: str) -> list[Finding]:
 
 def before_sending(cloud: Cloud, job: TrainingJob) -> Iterator[Finding]:
     """Role, image, photos and weights, one after the other."""
-    yield _look(lambda: _role(cloud, job.project.role_arn), "the role")
-    yield _look(lambda: _image(cloud, job.image or job.project.train_image), "the image")
+    yield from before_starting(cloud, job.project, job.image or job.project.train_image)
     yield _look(lambda: _dataset(cloud, job.data_url), "the dataset")
     if job.weights_url:
         yield _look(lambda: _weights(cloud, job.weights_url), "the weights")
 
 
-def before_deploying(cloud: Cloud, project: Project, image: str) -> Iterator[Finding]:
-    """Role and serving image; the model itself is fetched or looked up by `model_source`."""
+def before_starting(cloud: Cloud, project: Project, image: str) -> Iterator[Finding]:
+    """Role and image, which everything needs that is started."""
     yield _look(lambda: _role(cloud, project.role_arn), "the role")
-    yield _look(lambda: _image(cloud, image or project.serve_image), "the image")
+    yield _look(lambda: _image(cloud, image), "the image")
 
 
 def _look(ask: Callable[[], Finding], what: str) -> Finding:

@@ -13,3 +13,4 @@ PREPARE_ENTRY = ("python", "-m", "bintally.cloud.container.prepare")
 PREPARE_WORK = "/opt/ml/processing/work"
 PREPARE_REPORT = "/opt/ml/processing/report"
 """The audit's page is left here and lies in the bucket afterwards."""
+AUDIT_PAGE = "audit.html"

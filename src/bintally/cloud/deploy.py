@@ -90,6 +90,20 @@ class Deployment:
             raise type(error)(f"{error}. {self._take_back()}") from error
         return probabilities
 
+    def left(self) -> str:
+        """What goes on when nobody waits for it any more, for a person."""
+        name = self.endpoint.name
+        if self.former is None and not self._made:
+            return "Nothing was made"
+        scaling = self.endpoint.scaling
+        unscaled = ""
+        if scaling is not None and not self._scales:
+            unscaled = f". It does not scale yet: deploy again with --endpoint {name} --max-count {scaling.most}"
+        return (
+            f"{name} goes on, and costs. bintally sagemaker status shows it, bintally sagemaker invoke {name} PHOTO "
+            f"asks it, bintally sagemaker clean removes it{unscaled}"
+        )
+
     def _make(self) -> None:
         endpoint = self.endpoint
         if self.former is not None and self.former.target:
@@ -157,8 +171,10 @@ class Deployment:
         try:
             state = read_endpoint(self.cloud.send(describe_request(name)))
             if state.changing:
+                unscaled = "; it scales no more" if former.target else ""
                 return (
                     f"{name} is still {state.status}; {self.endpoint.config} and {self.endpoint.model} are left for it"
+                    f"{unscaled}"
                 )
             if self._scales:  # AWS updates nothing that scales
                 self._remove([("its scaling", deregister_request(name))])
@@ -183,14 +199,19 @@ class Deployment:
                 self.cloud.send(policy_request(name, policy["PolicyName"], follows))
 
     def _remove(self, made: Iterable[tuple[str, Request]]) -> tuple[list[str], list[str]]:
-        removed, left = [], []
+        """What was removed, and what was not; an endpoint that is left keeps its configuration and its model."""
+        removed, left, serves = [], [], False
         for what, request in made:
+            if serves:
+                left.append(what)
+                continue
             try:
                 self.cloud.send(request)
             except NotInCloudError:
                 continue
             except CloudError as error:
                 left.append(f"{what} ({error})")
+                serves = request.operation == "DeleteEndpoint"
             else:
                 removed.append(what)
         return removed, left

@@ -12,7 +12,7 @@ from bintally.cloud.names import Kind, tags
 from bintally.cloud.places import captures_url
 from bintally.cloud.prices import check_instance_type, has_gpu, has_nvme
 from bintally.cloud.project import Project
-from bintally.cloud.requests import Request
+from bintally.cloud.requests import Request, check
 from bintally.cloud.training_job import vpc
 from bintally.errors import SettingsError
 
@@ -80,10 +80,10 @@ class Endpoint:
 
 
 def check_endpoint(endpoint: Endpoint) -> None:
-    """Refuse what cannot be meant.
+    """Refuse what cannot be meant, before a part of it is made.
 
     Raises:
-        SettingsError: naming the option.
+        SettingsError: naming the option, or what of a request breaks SageMaker's model.
     """
     if endpoint.serverless is not None:
         _check_serverless(endpoint, endpoint.serverless)
@@ -106,6 +106,8 @@ def check_endpoint(endpoint: Endpoint) -> None:
             )
         if scaling.target <= 0:
             raise SettingsError(f"--target: expected more than 0 photos a minute, got {scaling.target:g}")
+    for request in making_requests(endpoint, updates=False):
+        check(request)
 
 
 def _check_serverless(endpoint: Endpoint, serverless: Serverless) -> None:
@@ -122,6 +124,11 @@ def _check_serverless(endpoint: Endpoint, serverless: Serverless) -> None:
         raise SettingsError(
             "--serverless: serverless endpoints run in no VPC of yours, and the project names subnets. To do: leave "
             "--serverless out"
+        )
+    if endpoint.project.isolated:
+        raise SettingsError(
+            "--serverless: serverless endpoints cannot be cut off from the network, and the project is isolated. To "
+            "do: leave --serverless out"
         )
 
 
@@ -210,6 +217,16 @@ def update_request(endpoint: Endpoint) -> Request:
     """Gives an endpoint that is there a new configuration: new instances first, then all traffic, then no old ones."""
     parameters = {"EndpointName": endpoint.name, "EndpointConfigName": endpoint.config}
     return _sagemaker("UpdateEndpoint", parameters)
+
+
+def making_requests(endpoint: Endpoint, *, updates: bool) -> list[Request]:
+    """All that makes it, in order; `updates`: it is there, and gets a new configuration."""
+    return [
+        model_request(endpoint),
+        config_request(endpoint),
+        update_request(endpoint) if updates else endpoint_request(endpoint),
+        *(scaling_requests(endpoint.name, endpoint.scaling) if endpoint.scaling else ()),
+    ]
 
 
 def describe_request(name: str) -> Request:

@@ -44,7 +44,7 @@ def invoke(cloud: Cloud, endpoint: str, photo: bytes, *, name: str = "photo") ->
     """
     request = invoke_request(endpoint, photo, name=name)
     try:
-        body = cloud.send(request)["Body"].read()
+        body = cloud.read(request)
     except CloudError as error:
         if (said := _said_of_photo(error)) is not None:
             raise PhotoError(f"{name}: {said}") from error

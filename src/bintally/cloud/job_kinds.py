@@ -10,6 +10,7 @@ from bintally.errors import SettingsError
 
 RUNNING = ("InProgress", "Stopping", "Deleting")
 """States in which a job costs money."""
+AT_ONCE = 100  # in a page of SageMaker's lists: the most there may be; unasked they have 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,8 @@ class JobKind:
 
     def list(self, beginning: str, **more: Any) -> Request:
         """Asks for those whose names hold `beginning`, the newest first."""
-        parameters = {"NameContains": beginning, "SortBy": "CreationTime", "SortOrder": "Descending", **more}
+        newest = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": AT_ONCE}
+        parameters = {"NameContains": beginning, **newest, **more}
         return Request(service="sagemaker", operation=f"List{self.word}s", parameters=parameters)
 
 

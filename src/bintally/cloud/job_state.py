@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from bintally.cloud.contract import AUDIT_PAGE
 from bintally.cloud.job_kinds import RUNNING, JobKind
 from bintally.cloud.refusals import failure_reason
 
@@ -35,7 +36,8 @@ class JobState:
         reason: why it failed, in one sentence; empty: it did not.
         seconds: how long it worked, on each instance.
         billable_seconds: how much of that is paid for.
-        model_url, reports_url: where its archives lie, or will.
+        model_url, reports_url: where its archives lie, or will; empty: it makes none.
+        page_url: of a processing job, where the audit's page lies, or will.
         metrics: the last value of each, as SageMaker read them.
     """
 
@@ -52,6 +54,7 @@ class JobState:
     instance_count: int
     model_url: str
     reports_url: str
+    page_url: str
     metrics: Mapping[str, float]
 
     @property
@@ -87,6 +90,7 @@ def read_state(kind: JobKind, said: Mapping[str, Any]) -> JobState:
     failed = said[kind.status_key] == "Failed"
     name = said[kind.name_key]
     output = said.get("OutputDataConfig", {}).get("S3OutputPath", "").rstrip("/")
+    pages = [each["S3Output"]["S3Uri"] for each in said.get("ProcessingOutputConfig", {}).get("Outputs", ())]
     started = said.get("ProcessingStartTime") or said.get("TransformStartTime")
     ended = said.get("ProcessingEndTime") or said.get("TransformEndTime")
     lasted = int((ended - started).total_seconds()) if started and ended else None
@@ -108,5 +112,6 @@ def read_state(kind: JobKind, said: Mapping[str, Any]) -> JobState:
         instance_count=int(cluster.get("InstanceCount", 1)),
         model_url=said.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""),
         reports_url=f"{output}/{name}/output/output.tar.gz" if output else "",
+        page_url=f"{pages[0].rstrip('/')}/{AUDIT_PAGE}" if pages else "",
         metrics={each["MetricName"]: float(each["Value"]) for each in said.get("FinalMetricDataList", ())},
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from bintally.cloud.job_kinds import JOB_KINDS, RUNNING, JobKind
+from bintally.cloud.job_kinds import AT_ONCE, JOB_KINDS, RUNNING, JobKind
 from bintally.cloud.names import PROJECT_TAG, Kind, kind_of, tagged
 from bintally.cloud.project import Project
 from bintally.cloud.requests import Request
@@ -48,12 +48,15 @@ class _Thing:
     listed: str
 
     def list(self, project: str) -> Request:
-        parameters = {"NameContains": f"{project}-{self.kind}-"}
+        parameters = {"NameContains": f"{project}-{self.kind}-", "MaxResults": AT_ONCE}
         return Request(service="sagemaker", operation=f"List{self.word}s", parameters=parameters)
 
 
+ENDPOINTS = _Thing(kind=Kind.ENDPOINT, what="endpoint", word="Endpoint", listed="Endpoints")
+NOT_PAID = ("Failed", "Deleting", "OutOfService")
+"""Statuses of endpoints that cost nothing."""
 THINGS = (
-    _Thing(kind=Kind.ENDPOINT, what="endpoint", word="Endpoint", listed="Endpoints"),
+    ENDPOINTS,
     _Thing(kind=Kind.CONFIG, what="endpoint configuration", word="EndpointConfig", listed="EndpointConfigs"),
     _Thing(kind=Kind.MODEL, what="model", word="Model", listed="Models"),
 )
@@ -128,7 +131,7 @@ def _thing(thing: _Thing, said: Mapping[str, Any]) -> Made:
         arn=said[f"{thing.word}Arn"],
         status=status,
         created=said.get("CreationTime"),
-        costs=thing.kind is Kind.ENDPOINT and status not in ("Failed", "Deleting", "OutOfService"),
+        costs=thing.kind is Kind.ENDPOINT and status not in NOT_PAID,
     )
 
 

@@ -1,7 +1,7 @@
 """How everything that a project makes is named and tagged, so that it is found again and taken for nobody else's.
 
 A name is the project's, the kind, the moment (UTC) and four hex digits of what was asked for. A tuning job's may have
-32 characters only, so its moment is part of the digits. Which names a project may have, `project` says.
+32 characters only, so its moment is four digits, too. Which names a project may have, `project` says.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from enum import StrEnum
 PROJECT_TAG = "bintally:project"
 KIND_TAG = "bintally:kind"
 MADE_BY_TAG = "bintally:created-by"
+SETTINGS_TAG = "bintally:settings"  # of a tuning job, and by AWS's hand of its jobs: its hash of settings and space
 LONGEST_PROJECT = 18  # so that a tuning job's name has no more than 32 characters
 
 
@@ -38,15 +39,18 @@ def resource_name(project: str, kind: Kind, *, content: object, when: datetime) 
     Args:
         project: the project's name.
         kind: what it is.
-        content: what was asked for: the same, at the same second, is the same name.
+        content: what was asked for: the same, at the same second, is the same name; of a tuning job at the same
+            microsecond, and once in 65,536 at another: SageMaker refuses a name that is there.
         when: with its time zone.
 
     >>> resource_name("bins", Kind.TRAIN, content={"epochs": 3}, when=datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC))
     'bins-train-20260203-040506-3ff8'
+    >>> resource_name("bins", Kind.TUNE, content={"epochs": 3}, when=datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC))
+    'bins-tune-f9b63ff8'
     """
     moment = f"{when.astimezone(UTC):%Y%m%d-%H%M%S}"
     if kind is Kind.TUNE:
-        return f"{project}-{kind}-{_digits(moment, content)[:8]}"
+        return f"{project}-{kind}-{_digits(moment, when.microsecond)[:4]}{_digits(content)[:4]}"
     return f"{project}-{kind}-{moment}-{_digits(content)[:4]}"
 
 

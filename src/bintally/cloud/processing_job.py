@@ -3,7 +3,7 @@
 Refuses what the container would refuse: a source that is no bucket, a side no network sees.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bintally.cloud.contract import PREPARE_ENTRY, PREPARE_REPORT
@@ -17,6 +17,8 @@ from bintally.cloud.training_job import vpc
 from bintally.errors import SettingsError
 
 MOST_SECONDS = 5 * 24 * 3600  # SageMaker's own limit
+FILE_LIST = "file_list.json"
+_LIST_FOLDER = "/opt/ml/processing/input/list"
 _SIDES = (32, 1024)  # pixels, as a recipe may ask for
 
 
@@ -25,7 +27,9 @@ class PrepareJob:
     """What a processing job is to be.
 
     Attributes:
+        settings: what is done; which file list, `list_url` says.
         image: empty: the project's for training, which holds the same code.
+        list_url: a `file_list.json` in a bucket: only the photos on it; empty: none.
         max_run_seconds: SageMaker ends the job after so long; what was pushed stays, and the same job goes on from it.
     """
 
@@ -34,6 +38,7 @@ class PrepareJob:
     settings: PrepareSettings
     instance_type: str = "ml.m5.xlarge"
     image: str = ""
+    list_url: str = ""
     volume_gb: int = 50
     max_run_seconds: int = 4 * 3600
 
@@ -58,13 +63,14 @@ def prepare_request(job: PrepareJob) -> Request:
     network: dict[str, Any] = {"EnableNetworkIsolation": False}  # it reads a bucket and writes one
     if project.subnets:
         network["VpcConfig"] = vpc(project)
+    settings = replace(job.settings, file_list=f"{_LIST_FOLDER}/{FILE_LIST}") if job.list_url else job.settings
     parameters = {
         "ProcessingJobName": job.name,
         "RoleArn": project.role_arn,
         "AppSpecification": {
             "ImageUri": job.image or project.train_image,
             "ContainerEntrypoint": list(PREPARE_ENTRY),
-            "ContainerArguments": format_arguments(job.settings),
+            "ContainerArguments": format_arguments(settings),
         },
         "ProcessingResources": {
             "ClusterConfig": {
@@ -74,6 +80,7 @@ def prepare_request(job: PrepareJob) -> Request:
                 **({"VolumeKmsKeyId": key} if key and not has_nvme(job.instance_type) else {}),
             }
         },
+        **({"ProcessingInputs": [_file_list(job.list_url)]} if job.list_url else {}),
         "ProcessingOutputConfig": {"Outputs": [report], **({"KmsKeyId": key} if key else {})},
         "StoppingCondition": {"MaxRuntimeInSeconds": job.max_run_seconds},
         "NetworkConfig": network,
@@ -87,10 +94,22 @@ def report_url(project: Project, job: str) -> str:
     return f"{jobs_url(project)}/{job}/report"
 
 
+def file_list_url(project: Project, job: str) -> str:
+    """Where the list of photos that a job is to take lies."""
+    return f"{jobs_url(project)}/{job}/{FILE_LIST}"
+
+
+def _file_list(url: str) -> dict[str, Any]:
+    source = {"S3Uri": url, "LocalPath": _LIST_FOLDER, "S3DataType": "S3Prefix", "S3InputMode": "File"}
+    return {"InputName": "list", "S3Input": source}
+
+
 def _check(job: PrepareJob) -> None:
     check_instance_type(job.instance_type)
     parse_url(job.settings.source)
     parse_url(job.settings.dest)
+    if job.list_url and not job.list_url.endswith(f"/{FILE_LIST}"):
+        raise SettingsError(f"{job.list_url}: expected an address that ends with /{FILE_LIST}")
     if job.settings.replace and job.settings.side_px:
         raise SettingsError(
             "--replace is for photos that are pushed as they came; with --side choose another dataset name"

@@ -16,6 +16,7 @@ from bintally.errors import SettingsError
 
 FILE_NAME = "bintally-sagemaker.toml"
 _OWN_TAGS = "bintally:"
+_BY_HAND = ("train_image", "serve_image", "encrypt_traffic", "isolated")  # what `bootstrap` has no option for
 _ROLE = r"^arn:aws[a-z\-]*:iam::\d{12}:role/[\w+=,.@/-]+$"
 _KMS = r"^[a-zA-Z0-9:/_-]+$"
 
@@ -106,6 +107,24 @@ def check_project(values: dict[str, object], *, name: str) -> Project:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise SettingsError(f"{name}: {faults}. docs/sagemaker.md explains every key") from error
+
+
+def keep_by_hand(project: Project, path: Path) -> Project:
+    """A project with what stands in its file by hand, where it has one already."""
+    if not path.exists():
+        return project
+    before = read_project(path)
+    return project.model_copy(update={name: getattr(before, name) for name in _BY_HAND})
+
+
+def check_own_file(path: Path, project: str) -> None:
+    """Refuse a file in which another project stands.
+
+    Raises:
+        SettingsError: naming that project; or if the file is none of a project's.
+    """
+    if path.exists() and (before := read_project(path).project) != project:
+        raise SettingsError(f"{path}: the file of project {before}. To do: name another for {project} with --project")
 
 
 def write_project(path: Path, project: Project) -> None:

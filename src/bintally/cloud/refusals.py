@@ -64,6 +64,11 @@ _NO_CAPACITY = _Refusal(
     CloudUnavailableError, "AWS has no such instance free", "try later, another --instance-type, or another region"
 )
 _NOT_READY = _Refusal(CloudUnavailableError, "the endpoint is still loading its model", "wait a minute, " + _AGAIN)
+_MADE_BEFORE = _Refusal(
+    CloudUnavailableError,
+    "AWS did not answer the first time, and says by now that it is there",
+    "`bintally sagemaker status` shows it, and `bintally sagemaker clean` removes it",
+)
 _NETWORK = _Refusal(
     CloudUnavailableError, "AWS cannot be reached", f"check the network, the region and proxies, {_AGAIN}"
 )
@@ -145,8 +150,13 @@ _IMAGE = (
 )
 _IMAGE_CODES = ("ImageNotFoundException", "RepositoryNotFoundException")
 # Actions that IAM calls otherwise than the operations, where AWS does not say which was missing.
-_ACTIONS = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject", "s3:HeadBucket": "s3:ListBucket"}
-_PREFIXES = {"resourcegroupstaggingapi": "tag"}
+_ACTIONS = {
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:ListObjectsV2": "s3:ListBucket",
+}
+_PREFIXES = {"resourcegroupstaggingapi": "tag", "sagemaker-runtime": "sagemaker"}
 
 
 def translate(error: Exception, request: Request | None, *, doing: str) -> CloudError:
@@ -180,8 +190,7 @@ def failure_reason(reason: str) -> str:
         return f"{_bare(line)}. To do: {_image_remedy()}"
     if "CapacityError" in line or "InsufficientInstanceCapacity" in line:
         return f"{_NO_CAPACITY.fault} ({_bare(line)}). To do: {_NO_CAPACITY.remedy}"
-    if match := re.search(r"AccessDenied|not authorized to perform", line):
-        del match
+    if re.search(r"AccessDenied|not authorized to perform", line):
         return f"the job's role lacks a permission: {_bare(line)}. To do: run `bintally sagemaker bootstrap` again"
     if found := re.fullmatch(r"AlgorithmError: ,? ?exit code: (\d+)", line):
         return f"the container ended with exit code {found[1]} and left no reason; its last log lines say more"
@@ -194,7 +203,7 @@ def _answered(error: exceptions.ClientError, request: Request | None) -> _Refusa
     code = str(error.response.get("Error", {}).get("Code", ""))
     text = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
     if code == "ModelError":
-        return _by_container(error, text)
+        return _by_container(error, text, request)
     if found := _BY_CODE.get(code):
         return _Refusal(found.kind, f"{found.fault} ({code})", found.remedy)
     if request is not None and request.service == "ce":
@@ -203,6 +212,7 @@ def _answered(error: exceptions.ClientError, request: Request | None) -> _Refusa
         if re.search(r"(?i)(not enabled for|access to) cost explorer", text):
             return _Refusal(_NO_EXPLORER.kind, f"{_NO_EXPLORER.fault} ({code})", _NO_EXPLORER.remedy)
     readers: tuple[tuple[bool, Callable[[], _Refusal]], ...] = (
+        (_made_before(error, code, text, request), lambda: _MADE_BEFORE),
         (code in _DENIED, lambda: _denied(code, text, request)),
         (code in _QUOTA or "service limit" in text, lambda: _quota(text)),
         (
@@ -210,6 +220,15 @@ def _answered(error: exceptions.ClientError, request: Request | None) -> _Refusa
             lambda: _Refusal(NotInCloudError, f"the image is not there: {_bare(text)}", _image_remedy()),
         ),
         (code in _NOT_THERE or re.search(_SAYS_NOT_THERE, text) is not None, lambda: _not_there(text)),
+        (
+            "Could not assume role" in text,
+            lambda: _Refusal(
+                CloudError,
+                f"SageMaker cannot take the project's role: {_bare(text)}",
+                "a role that was just made takes a minute: run the same command again; if that does not help, run "
+                "`bintally sagemaker bootstrap` again",
+            ),
+        ),
         (
             _status(error) >= 500,  # noqa: PLR2004 - HTTP's server errors
             lambda: _Refusal(_FAILED.kind, f"{_FAILED.fault} ({code})", _FAILED.remedy),
@@ -234,19 +253,27 @@ def container_sentence(original: str) -> str:
         return _bare(" ".join(original.split()))
 
 
-def _by_container(error: exceptions.ClientError, text: str) -> _Refusal:
+def _made_before(error: exceptions.ClientError, code: str, text: str, request: Request | None) -> bool:
+    """Whether boto3 asked again after no answer came, and AWS had made the thing the first time."""
+    again = int(error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0)) > 0
+    creates = request is not None and request.service == "sagemaker" and request.operation.startswith("Create")
+    return again and creates and (code == "ResourceInUse" or "already exist" in text)
+
+
+def _by_container(error: exceptions.ClientError, text: str, request: Request | None) -> _Refusal:
     """The endpoint was reached, and its container refused."""
+    name = request.parameters.get("EndpointName", "NAME") if request else "NAME"
     status = error.response.get("OriginalStatusCode", "")
     said = container_sentence(str(error.response.get("OriginalMessage") or text))
     return _Refusal(
-        CloudError, f"the model's container answered {status}: {said}", "read its log: /aws/sagemaker/Endpoints/NAME"
+        CloudError, f"the model's container answered {status}: {said}", f"read its log: /aws/sagemaker/Endpoints/{name}"
     )
 
 
 def _denied(code: str, text: str, request: Request | None) -> _Refusal:
     """Which action on what resource, and where to have it allowed."""
     named = re.search(r"perform: ([\w-]+:\w+)(?: on resource: ([^\s\"']+))?", text)
-    action = named[1] if named else _action(request)
+    action = named[1] if named else action_of(request) if request else "the request"
     resource = (named[2] if named and named[2] else "") or _resource(request)
     who = re.search(r"(?:User|principal): (arn:[^\s]+)", text)
     whom = f" for {who[1]}" if who else ""
@@ -287,9 +314,12 @@ def _image_remedy() -> str:
     return "build the image and push it to ECR (docs/sagemaker.md), or name another with --image"
 
 
-def _action(request: Request | None) -> str:
-    if request is None:
-        return "the request"
+def action_of(request: Request) -> str:
+    """What IAM calls the right to send a request.
+
+    >>> action_of(Request(service="s3", operation="HeadObject"))
+    's3:GetObject'
+    """
     action = f"{_PREFIXES.get(request.service, request.service)}:{request.operation}"
     return _ACTIONS.get(action, action)
 

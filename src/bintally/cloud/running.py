@@ -9,7 +9,7 @@ from bintally.cloud.job_kinds import JOB_KINDS
 from bintally.cloud.job_state import read_state
 from bintally.cloud.made import Made
 from bintally.cloud.names import Kind
-from bintally.cloud.prices import forecast
+from bintally.cloud.prices import price_of
 from bintally.cloud.session import Cloud
 from bintally.errors import CloudError
 
@@ -27,14 +27,11 @@ def usd_hour(cloud: Cloud, made: Made) -> float | None:
         state = read_state(kind, cloud.send(kind.describe(made.name)))
     except CloudError:
         return None
-    return _price(state.instance_type, state.instance_count)
+    price = price_of(state.instance_type)
+    return None if price is None else price * state.instance_count
 
 
 def _endpoint(cloud: Cloud, name: str) -> float | None:
     prices = [each.usd_hour for each in price_endpoint(cloud, name) if not each.by_request]
     known = [price for price in prices if price is not None]
     return sum(known) if len(known) == len(prices) else None
-
-
-def _price(instance_type: str, count: int) -> float | None:
-    return forecast(instance_type, count=count, hours=1).usd_hour if instance_type else None

@@ -17,6 +17,7 @@ from bintally.cloud.requests import Request, check
 
 _CONNECT_SECONDS = 10
 _ANSWER_SECONDS = 60
+_CONNECTIONS = 16  # to one service at a time: as many as `batch_results` fetches at once
 _ATTEMPTS = 6  # each request, in boto3's standard mode: throttling, broken connections, the server's own errors
 
 
@@ -57,6 +58,19 @@ class Cloud:
             raise translate(error, request, doing=f"{request.service} {request.operation}{_named(request)}") from error
         return answer
 
+    def read(self, request: Request) -> bytes:
+        """`send`, for an answer that comes as a body: all of it.
+
+        Raises:
+            CloudError: as `send`, or if it broke off.
+        """
+        answer = self.send(request)
+        try:
+            body: bytes = answer["Body"].read()
+        except BotoCoreError as error:
+            raise translate(error, request, doing=f"{request.service} {request.operation}{_named(request)}") from error
+        return body
+
     def ask(self, service: str, operation: str, **parameters: Any) -> Mapping[str, Any]:
         """`send`, for a request that nobody looks at before."""
         return self.send(Request(service=service, operation=operation, parameters=parameters))
@@ -95,6 +109,7 @@ class Cloud:
             config = Config(
                 connect_timeout=_CONNECT_SECONDS,
                 read_timeout=_ANSWER_SECONDS,
+                max_pool_connections=_CONNECTIONS,
                 retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
                 user_agent_extra=f"bintally/{__version__}",
             )

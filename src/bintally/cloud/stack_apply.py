@@ -20,6 +20,7 @@ from bintally.errors import CloudError, NotInCloudError
 EVERY_SECONDS = 3.0
 _NOTHING = ("didn't contain changes", "No updates are to be performed", "no changes")
 _GONE = ("DELETE_COMPLETE",)
+_DELETED = (*_GONE, "DELETE_FAILED")  # anything else is how it was before the deletion began
 _UNDONE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")  # of these only the name is left
 _STUCK = ("DELETE_FAILED", "UPDATE_ROLLBACK_FAILED")
 _DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
@@ -159,7 +160,7 @@ def delete_stack(cloud: Cloud, name: str, *, on_event: OnEvent) -> None:
     seen = {event["EventId"] for event in _events(cloud, stack_id)}
     cloud.ask("cloudformation", "DeleteStack", StackName=name)
     try:
-        stack, failures = _wait(cloud, stack_id, seen, on_event)
+        stack, failures = _wait(cloud, stack_id, seen, on_event, ends=_DELETED)
     except NotInCloudError:
         return
     if stack["StackStatus"] not in _GONE:
@@ -210,9 +211,9 @@ def _worked_out(cloud: Cloud, change_set: str) -> Mapping[str, Any]:
 
 
 def _wait(
-    cloud: Cloud, stack_id: str, seen: set[str], on_event: OnEvent
+    cloud: Cloud, stack_id: str, seen: set[str], on_event: OnEvent, *, ends: Sequence[str] = ()
 ) -> tuple[Mapping[str, Any], Sequence[StackEvent]]:
-    """Until the stack is at rest: what it is then, and what failed on the way."""
+    """Until the stack is at rest, or in one of `ends`: what it is then, and what failed on the way."""
     failures: list[StackEvent] = []
 
     def look() -> Mapping[str, Any]:
@@ -224,7 +225,8 @@ def _wait(
         return stack
 
     for stack in poll(look, every_seconds=EVERY_SECONDS):
-        if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+        status = stack["StackStatus"]
+        if status in ends or (not ends and not status.endswith("_IN_PROGRESS")):
             return stack, failures
     raise AssertionError
 

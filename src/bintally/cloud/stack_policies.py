@@ -18,6 +18,7 @@ REPOSITORY = "Repository"
 _LOGS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/aws/sagemaker/*"
 _SCALER = "sagemaker.application-autoscaling.amazonaws.com"
 _SCALING_ROLE = f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:role/aws-service-role/{_SCALER}/*"
+_ALARMS = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
 _HERE = "arn:${AWS::Partition}:sagemaker:${AWS::Region}:${AWS::AccountId}:"
 
 
@@ -56,20 +57,24 @@ def user_policy(settings: StackSettings) -> dict[str, Any]:
     """What whoever runs the verbs may do; attach it to a user, a group or a permission set."""
     named = [_sub(f"{_HERE}{what}/{settings.project}-{kind}-*") for what, kinds in _NAMED.items() for kind in kinds]
     stack = "arn:${AWS::Partition}:cloudformation:${AWS::Region}:${AWS::AccountId}:stack/"
+    alarms = f"{_ALARMS}TargetTracking-endpoint/{settings.project}-{Kind.ENDPOINT}-*"  # as autoscaling names them
     statements = [
         *_bucket_statements(),
+        _allow("SeeWhoseBucket", ["s3:GetBucketTagging"], _arn(BUCKET)),
         _allow("RunJobs", _RUN, named),
         _allow("ListJobs", _LIST, "*"),
+        _allow("SeeApps", ["sagemaker:DescribeApp"], _sub(f"{_HERE}app/*")),
         _allow("PassRole", ["iam:PassRole"], _arn(ROLE))
         | {"Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}},
         _allow("SeeRole", ["iam:GetRole"], _arn(ROLE)),
         _allow("PushImages", [*_PULL, *_PUSH, "ecr:DescribeImages"], _arn(REPOSITORY)),
         _allow("SignInToEcr", ["ecr:GetAuthorizationToken"], "*"),
-        _allow("ReadLogs", ["logs:DescribeLogStreams", "logs:GetLogEvents", "logs:FilterLogEvents"], _sub(_LOGS)),
-        _allow("SeeMetrics", ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"], "*"),
-        _allow("SeeCosts", ["ce:GetCostAndUsage", "ce:GetCostForecast", "ce:GetTags", "ce:GetDimensionValues"], "*"),
+        _allow("ReadLogs", ["logs:DescribeLogStreams", "logs:GetLogEvents"], _sub(_LOGS)),
+        _allow("SeeAlarms", ["cloudwatch:DescribeAlarms"], "*"),
+        _allow("SeeCosts", ["ce:GetCostAndUsage", "ce:GetCostForecast"], "*"),
         _allow("FindByTag", ["tag:GetResources"], "*"),
         _allow("Scale", _SCALE, "*"),
+        _allow("AlarmWhoeverScales", ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"], _sub(alarms)),
         _allow("LetSageMakerScale", ["iam:CreateServiceLinkedRole"], _sub(_SCALING_ROLE))
         | {"Condition": {"StringEquals": {"iam:AWSServiceName": _SCALER}}},
         _allow("SeeStack", _SEE_STACK, _sub(f"{stack}{settings.stack_name}/*")),
@@ -165,7 +170,7 @@ _STUDIO = [
     "sagemaker:DescribeUserProfile",
     "sagemaker:UpdateSpace",
 ]
-_LIST_STUDIO = [f"sagemaker:List{what}" for what in ("Apps", "Domains", "Spaces", "UserProfiles")]
+_LIST_STUDIO = [f"sagemaker:List{what}" for what in ("Spaces", "UserProfiles")]  # the others are in `_LIST`
 _KEY = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"]
 _NETWORK = [
     "ec2:CreateNetworkInterface",
@@ -216,6 +221,8 @@ _LIST = [
         "EndpointConfigs",
         "Endpoints",
         "NotebookInstances",
+        "Domains",
+        "Apps",
     )
 ]
 _SCALE = [

@@ -17,6 +17,7 @@ from bintally.errors import SettingsError
 
 LINES = "application/jsonlines"
 MOST_PAYLOAD_MB = 100
+_USUAL_PAYLOAD_MB = 6  # for which the container says how many requests it takes at a time
 _PHOTO = "application/x-image"
 
 
@@ -29,7 +30,8 @@ class TransformJob:
         source: a prefix; every object below it is sent.
         lines: whether objects are JSON lines of records, not photos.
         payload_mb: the largest photo, or the most of lines in one request.
-        parallel: requests to one instance at a time; None: as the container says.
+        parallel: requests to one instance at a time; None: as the container says, or as many large photos as SageMaker
+            carries at a time.
     """
 
     name: str
@@ -90,8 +92,10 @@ def transform_request(job: TransformJob) -> Request:
         },
         "Tags": tags(project.project, Kind.BATCH, {**project.tags, **job.tags}),
     }
-    if job.parallel is not None:
-        parameters["MaxConcurrentTransforms"] = job.parallel
+    if (parallel := job.parallel) is None and job.payload_mb > _USUAL_PAYLOAD_MB:
+        parallel = MOST_PAYLOAD_MB // job.payload_mb
+    if parallel is not None:
+        parameters["MaxConcurrentTransforms"] = parallel
     return Request(service="sagemaker", operation="CreateTransformJob", parameters=parameters)
 
 

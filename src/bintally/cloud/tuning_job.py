@@ -3,6 +3,8 @@
 Refuses, by name, what a space may hold and SageMaker cannot carry, and strategies that contradict the space.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,11 +20,12 @@ from bintally.cloud.hyperparameters import (
     format_value,
 )
 from bintally.cloud.metrics import BEST
-from bintally.cloud.names import Kind, tags
+from bintally.cloud.names import SETTINGS_TAG, Kind, tags
 from bintally.cloud.requests import Request
 from bintally.cloud.training_job import TrainingJob, training_request
 from bintally.errors import SettingsError
-from bintally.tuning.space import Choices, Range, Space, setting_type
+from bintally.settings import RunSettings
+from bintally.tuning.space import Choices, Range, Space, flatten, setting_type
 
 OBJECTIVE = BEST
 """The tuner takes the last one that a job printed, which is its lowest loss."""
@@ -114,7 +117,11 @@ def tuning_request(job: TuningJob) -> Request:
         "HyperParameterTuningJobName": job.name,
         "HyperParameterTuningJobConfig": config,
         "TrainingJobDefinition": definition,
-        "Tags": tags(project.project, Kind.TUNE, {**project.tags, **job.training.tags}),
+        "Tags": tags(
+            project.project,
+            Kind.TUNE,
+            {**project.tags, **job.training.tags, SETTINGS_TAG: search_hash(job.training.job.settings, job.space)},
+        ),
     }
     if job.parents:
         parents = [{"HyperParameterTuningJobName": name} for name in job.parents]
@@ -123,6 +130,21 @@ def tuning_request(job: TuningJob) -> Request:
             "WarmStartType": _WARM[job.warm_start],
         }
     return Request(service="sagemaker", operation="CreateHyperParameterTuningJob", parameters=parameters)
+
+
+def search_hash(settings: RunSettings, space: Space) -> str:
+    r"""12 hex digits of what a tuning job searches: the settings that all its jobs share, and the space.
+
+    What the settings say of a setting that the space tries is not in it: no job uses it.
+
+    >>> from bintally.tuning.space_file import parse_space
+    >>> space = parse_space("[space]\nepochs = {low=1, high=9}", name="mine")
+    >>> search_hash(RunSettings(epochs=3), space) == search_hash(RunSettings(epochs=4), space)
+    True
+    """
+    shared = {key: value for key, value in flatten(settings).items() if key not in space.parameters}
+    text = json.dumps([shared, space.to_plain()], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def parameter_ranges(space: Space) -> dict[str, list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bintally.cloud.job_kinds import JOB_KINDS, RUNNING
+from bintally.cloud.job_kinds import AT_ONCE, JOB_KINDS, RUNNING
 from bintally.cloud.names import Kind
 from bintally.cloud.refusals import failure_reason
 from bintally.cloud.requests import Request
@@ -90,7 +90,8 @@ def describe_request(name: str) -> Request:
 
 def jobs_request(name: str) -> Request:
     """Asks for its jobs, the first one first."""
-    parameters = {"HyperParameterTuningJobName": name, "SortBy": "CreationTime", "SortOrder": "Ascending"}
+    order = {"SortBy": "CreationTime", "SortOrder": "Ascending", "MaxResults": AT_ONCE}
+    parameters = {"HyperParameterTuningJobName": name, **order}
     return Request(service="sagemaker", operation="ListTrainingJobsForHyperParameterTuningJob", parameters=parameters)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from bintally.cloud.contract import PREPARE_REPORT, PREPARE_WORK
 from bintally.cloud.prepare_arguments import PrepareSettings, parse_arguments
-from bintally.data.abid import parse_range
+from bintally.data.abid import parse_file_list, parse_range
 from bintally.data.audit import audit
 from bintally.data.audit_page import write_page
-from bintally.data.ingest import AllPhotos, NamedPhotos, ingest
+from bintally.data.ingest import AllPhotos, NamedPhotos, Selection, ingest
 from bintally.data.manifest import Manifest, read_manifest, write_manifest
 from bintally.data.prepare import prepare
 from bintally.data.prepare_settings import PrepareSettings as Reduction
@@ -22,7 +22,7 @@ from bintally.data.push import push
 from bintally.data.splits import split
 from bintally.data.store import Store, open_store
 from bintally.data.transfer import OnProgress, Progress
-from bintally.errors import BintallyError, StoreUnavailableError
+from bintally.errors import BintallyError, SettingsError, StoreUnavailableError
 
 _MESSAGE = Path("/opt/ml/output/message")  # becomes the job's ExitMessage
 _MOST_CHARACTERS = 1024
@@ -62,16 +62,15 @@ def make_dataset(settings: PrepareSettings, places: Places) -> None:
         BintallyError: what ingest, split, prepare and push raise.
         StoreUnavailableError: if some photos or records could not be had, or made.
     """
-    selection = NamedPhotos(photo_ids=parse_range(settings.keys)) if settings.keys else AllPhotos()
     fetched = ingest(
-        open_store(settings.source),
+        open_store(settings.source, region=settings.region or None, anonymous=settings.anonymous),
         places.work,
-        selection,
+        _selection(settings),
         limit=settings.limit or None,
         on_progress=_lines("fetched"),
     )
     _whole("fetched", fetched.refused.count, fetched.refused.first)
-    placed = split(read_manifest(places.work), settings.salt or None)
+    placed = split(read_manifest(places.work), settings.salt or None, required_counts=settings.required_counts)
     write_manifest(placed.manifest)
     looked = audit(placed.manifest)
     write_manifest(looked.manifest)
@@ -79,6 +78,18 @@ def make_dataset(settings: PrepareSettings, places: Places) -> None:
     page = write_page(places.report / "audit.html", looked)
     _say(f"{fetched.photos} photos; {page.name} lies beside the job")
     _send(read_manifest(places.work), open_store(settings.dest, create=True), settings)
+
+
+def _selection(settings: PrepareSettings) -> Selection:
+    """A list and a range select together, as `bintally ingest` has it; neither: everything."""
+    named = [*parse_range(settings.keys)] if settings.keys else []
+    if settings.file_list:
+        path = Path(settings.file_list)
+        try:
+            named = [*parse_file_list(path.read_bytes(), path.name), *named]
+        except OSError as error:
+            raise SettingsError(f"{path}: the list of photos cannot be read ({error.strerror})") from error
+    return NamedPhotos(photo_ids=named) if named else AllPhotos()
 
 
 def _send(manifest: Manifest, store: Store, settings: PrepareSettings) -> None:
