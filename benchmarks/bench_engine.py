@@ -1,4 +1,6 @@
-"""Photos per second of `Engine.count_files`, beside the same work without the engine, for two untrained networks.
+"""Photos per second of `Engine.count_files`, beside the same work without the engine.
+
+Of two untrained networks on drawn photos, or of a model and photos of one's own.
 
 Rows, measured in turns in each round, over the same drawn photos:
 
@@ -8,7 +10,7 @@ Rows, measured in turns in each round, over the same drawn photos:
     network alone   runs on photos decoded beforehand, in a thread pool: what decoding costs
     batches of 16   the same ready photos in batches, ONNX Runtime's own threads: what one photo a run costs
 
-    python benchmarks/bench_engine.py [--photos 200] [--rounds 5]
+    python benchmarks/bench_engine.py [--photos 200] [--rounds 5] [--model NAME|FILE --folder FOLDER]
 """
 
 import argparse
@@ -31,10 +33,11 @@ from rich.progress import track
 from rich.table import Table
 
 from bintally import __version__
-from bintally.data.images import Photo
+from bintally.data.images import Photo, decode
 from bintally.data.synthetic import draw_bucket
 from bintally.domain.classes import CountClasses
 from bintally.inference.engine import Engine
+from bintally.inference.find import find_model
 from bintally.inference.model_file import INPUT_NAME, OUTPUT_NAME
 from bintally.models.preprocess import served
 from bintally.settings import RunSettings, parse_settings
@@ -50,7 +53,15 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--photos", type=int, default=200)
     arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--model", help="a model's name or file; with --folder")
+    arguments.add_argument("--folder", type=Path, help="photos of one's own, each as often as --photos asks for")
     options = arguments.parse_args()
+    if options.folder:
+        model = find_model(options.model)
+        found = sorted(path for path in options.folder.iterdir() if path.suffix in {".jpg", ".png"})
+        paths = [found[index % len(found)] for index in range(options.photos)]
+        show(Engine(model).name, model, paths, measure(model, paths, rounds=options.rounds))
+        return
     with tempfile.TemporaryDirectory() as scratch:
         bucket = Path(scratch) / "bucket"
         draw_bucket(bucket, photos=options.photos, width_px=WIDTH_PX, height_px=HEIGHT_PX)
@@ -167,11 +178,17 @@ def count_in_worker(path: Path) -> int:
     return count_bare(Worker.session, path, Worker.side_px)
 
 
+def size_of(path: Path) -> str:
+    """Width and height of a photo."""
+    height, width, _ = decode(path.read_bytes(), name=str(path)).shape
+    return f"{width} x {height}"
+
+
 def show(recipe: str, model: Path, paths: Sequence[Path], seconds: dict[str, list[float]]) -> None:
     """Print one network's table."""
     console = Console(width=110)
     console.print(
-        f"{recipe}, {model.stat().st_size / 1e6:.1f} MB: {len(paths)} photos of {WIDTH_PX} x {HEIGHT_PX}, "
+        f"{recipe}, {model.stat().st_size / 1e6:.1f} MB: {len(paths)} photos of {size_of(paths[0])}, "
         f"median of {len(seconds['engine'])} rounds, {THREADS} threads, {platform.machine()}, "
         f"ONNX Runtime {onnxruntime.__version__}",
         highlight=False,

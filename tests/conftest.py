@@ -75,3 +75,14 @@ def photo_file(drawn: "Manifest") -> Path:
 def no_model_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have a model of their own."""
     monkeypatch.delenv("BINTALLY_MODEL", raising=False)
+
+
+@pytest.fixture
+def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No model is installed, named or added; the folder where added ones would lie."""
+    from bintally.inference import library
+
+    monkeypatch.setattr(library, "entry_points", lambda group: [])
+    monkeypatch.setattr(library, "user_data_path", lambda *_, **__: tmp_path / "own")
+    monkeypatch.delenv("BINTALLY_MODEL", raising=False)
+    return library.models_folder()

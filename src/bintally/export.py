@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from bintally.data.files import whole_file
 from bintally.errors import ModelError
 from bintally.inference.model_file import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelFacts
+from bintally.inference.probe import made_photos
 from bintally.models.checkpoint import Checkpoint, CheckpointFacts
 
 TOLERANCE = 1e-4
@@ -64,7 +64,8 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
     if program is None:  # only where it writes the file itself, which is not asked for here
         raise ModelError(f"{path}: torch gave no ONNX program")
     model = program.model_proto
-    onnx.helper.set_model_props(model, {METADATA_KEY: model_facts(checkpoint.facts).model_dump_json()})
+    facts = model_facts(checkpoint.facts).model_copy(update={"probe": _probe(network, side)})
+    onnx.helper.set_model_props(model, {METADATA_KEY: facts.model_dump_json()})
     with whole_file(path) as part:
         onnx.save(model, part)
         difference = parity(network, part, side)
@@ -95,7 +96,7 @@ def model_facts(facts: CheckpointFacts) -> ModelFacts:
 
 def parity(network: ServedNetwork, path: Path, side_px: int) -> float:
     """The largest difference in probability between `network` and the model file at `path`, on 8 made photos."""
-    photos = _made_photos(8, side_px)
+    photos = made_photos(8, side_px)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (served,) = session.run([OUTPUT_NAME], {INPUT_NAME: photos})
     with torch.inference_mode():
@@ -103,9 +104,7 @@ def parity(network: ServedNetwork, path: Path, side_px: int) -> float:
     return float(np.abs(served - trained).max())
 
 
-def _made_photos(number: int, side_px: int) -> npt.NDArray[np.uint8]:
-    """Blocks of colour under noise: flat enough to be like photos, varied enough to reach every layer."""
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 256, (number, 8, 8, 3))
-    grown = blocks.repeat(-(-side_px // 8), axis=1).repeat(-(-side_px // 8), axis=2)[:, :side_px, :side_px]
-    return np.clip(grown + rng.normal(0, 12, grown.shape), 0, 255).astype(np.uint8)
+def _probe(network: ServedNetwork, side_px: int) -> tuple[float, ...]:
+    with torch.inference_mode():
+        probabilities: list[float] = network(torch.from_numpy(made_photos(1, side_px)))[0].tolist()
+    return tuple(round(each, 6) for each in probabilities)

@@ -124,10 +124,10 @@ def test_one_item_and_many(row: list[float], said: str, bintally: Bintally, tmp_
 @pytest.mark.parametrize(
     "arguments", [["count", "PHOTO"], ["verify", "PHOTO", "--expect", "2"]], ids=["count", "verify"]
 )
+@pytest.mark.usefixtures("no_models")
 def test_without_a_model_the_error_says_how_to_get_one(
-    arguments: list[str], bintally: Bintally, photo_file: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], bintally: Bintally, photo_file: Path
 ) -> None:
-    monkeypatch.setattr("bintally.inference.find.entry_points", lambda group: [])
     run = bintally(*[photo_file if argument == "PHOTO" else argument for argument in arguments])
     assert (run.code, run.out) == (6, "")
     assert all(word in run.err for word in ("bintally train", "bintally export", "--model", "BINTALLY_MODEL"))

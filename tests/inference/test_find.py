@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from bintally.errors import ModelError
-from bintally.inference import find
-from bintally.inference.find import ENTRY_POINT_GROUP, ENVIRONMENT_VARIABLE, FILE_NAME, find_model
+from bintally.inference import library
+from bintally.inference.find import ENVIRONMENT_VARIABLE, FILE_NAME, find_model
+from bintally.inference.library import ENTRY_POINT_GROUP
 
-HOW = r"Make one: bintally train DATA .*bintally export RUN.*--model"
+HOW = r"Install .*pip install bintally-model-abid.*make one: bintally train DATA .*bintally export RUN.*--model"
 
 
 @pytest.fixture
@@ -23,14 +24,12 @@ def model(tmp_path: Path) -> Path:
 def install(monkeypatch: pytest.MonkeyPatch, **models: Path) -> None:
     """As if packages were installed that bring these models."""
     for name, path in models.items():
-        monkeypatch.setattr(find, f"_test_{name}", lambda path=path: str(path), raising=False)
-    entries = [EntryPoint(name, f"bintally.inference.find:_test_{name}", ENTRY_POINT_GROUP) for name in models]
-    monkeypatch.setattr(find, "entry_points", lambda group: entries if group == ENTRY_POINT_GROUP else [])
+        monkeypatch.setattr(library, f"_test_{name}", lambda path=path: str(path), raising=False)
+    entries = [EntryPoint(name, f"bintally.inference.library:_test_{name}", ENTRY_POINT_GROUP) for name in models]
+    monkeypatch.setattr(library, "entry_points", lambda group: entries if group == ENTRY_POINT_GROUP else [])
 
 
-@pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch)
+pytestmark = pytest.mark.usefixtures("no_models")
 
 
 def test_a_file(model: Path) -> None:
@@ -78,7 +77,9 @@ def test_the_only_installed_one(model: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_installed_one_by_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, ant=model, zebra=tmp_path / "zebra.onnx")
+    other = tmp_path / "zebra.onnx"
+    other.write_bytes(b"another")
+    install(monkeypatch, ant=model, zebra=other)
     assert find_model("ant") == model
 
 

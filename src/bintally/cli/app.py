@@ -16,6 +16,7 @@ from bintally.cli.evaluate import evaluate
 from bintally.cli.exits import INTERRUPTED, exit_code
 from bintally.cli.export import export
 from bintally.cli.ingest import ingest
+from bintally.cli.models import models
 from bintally.cli.prepare import prepare
 from bintally.cli.promote import promote
 from bintally.cli.push import push
@@ -59,6 +60,7 @@ for verb in (
 ):
     app.command(verb.__name__)(verb)
 app.add_typer(data)
+app.add_typer(models)
 app.add_typer(registry)
 app.add_typer(sagemaker)
 

@@ -76,6 +76,11 @@ class Engine:
                 rows[index] = row
         return rows
 
+    def predict_ready(self, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Probabilities float32[N,K+1] of photos uint8[N,S,S,3] that are decoded and squashed already, in one run."""
+        (probabilities,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: photos})
+        return np.asarray(probabilities, dtype=np.float32)
+
     def count(self, photo: bytes, *, name: str = "photo") -> CountDistribution:
         """What is believed about one encoded photo.
 
@@ -109,6 +114,5 @@ class Engine:
 
     def _probabilities(self, photo: bytes, *, name: str = "photo") -> npt.NDArray[np.float32]:
         pixels = served(photo, self.facts.side_px, name=name)
-        (probabilities,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels[None]})
-        row: npt.NDArray[np.float32] = np.asarray(probabilities, dtype=np.float32)[0]
+        row: npt.NDArray[np.float32] = self.predict_ready(pixels[None])[0]
         return row

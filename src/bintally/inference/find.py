@@ -1,16 +1,17 @@
-"""Which model file is meant: a path, a run, an installed model's name, or the default."""
+"""Which model file is meant: a path, a run, the name of one that is installed or was added, or the default."""
 
 import os
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from bintally.errors import ModelError
+from bintally.inference.library import KnownModel, added_models, installed_models
 
-ENTRY_POINT_GROUP = "bintally.models"
 ENVIRONMENT_VARIABLE = "BINTALLY_MODEL"
 FILE_NAME = "model.onnx"
-_HOW_TO_GET_ONE = (
-    "Make one: bintally train DATA --recipe NAME --out RUN, then bintally export RUN; "
+SHIPPED = "bintally-model-abid"
+HOW_TO_GET_ONE = (
+    f"Install the one that counts ABID's bins: pip install {SHIPPED} (for non-commercial use). "
+    "Or make one: bintally train DATA --recipe NAME --out RUN, then bintally export RUN; "
     f"name it with --model RUN/{FILE_NAME} or ${ENVIRONMENT_VARIABLE}"
 )
 
@@ -19,16 +20,15 @@ def find_model(model: str | None) -> Path:
     """The model file that `model` means.
 
     Args:
-        model: a file, a run's folder, or the name of an installed model; None: `$BINTALLY_MODEL`, else the one
-            installed model.
+        model: a file, a run's folder, or the name of a model that is installed or was added; None:
+            `$BINTALLY_MODEL`, else the one installed model, else the one that was added.
 
     Raises:
         ModelError: if there is none, or several to choose from; says how to get one.
     """
     wanted = model or os.environ.get(ENVIRONMENT_VARIABLE) or None
-    installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if wanted is None:
-        return _only(installed)
+        return _default()
     path = Path(wanted)
     if path.is_dir():
         if not (path / FILE_NAME).is_file():
@@ -36,23 +36,27 @@ def find_model(model: str | None) -> Path:
         return path / FILE_NAME
     if path.is_file():
         return path
-    if wanted in installed:
-        return _file_of(installed[wanted])
-    names = ", ".join(sorted(installed)) or "none"
-    raise ModelError(f"{wanted}: neither a file nor an installed model (installed: {names}). {_HOW_TO_GET_ONE}")
+    return find_known(wanted).path
 
 
-def _only(installed: dict[str, EntryPoint]) -> Path:
-    if not installed:
-        raise ModelError(f"no model was named and none is installed. {_HOW_TO_GET_ONE}")
-    if len(installed) > 1:
-        raise ModelError(f"several models are installed: choose one with --model {' | '.join(sorted(installed))}")
-    return _file_of(next(iter(installed.values())))
+def find_known(name: str) -> KnownModel:
+    """The model of that name.
+
+    Raises:
+        ModelError: if none is installed or was added under it.
+    """
+    known = {model.name: model for model in (*installed_models(), *added_models())}
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise ModelError(f"{name}: neither a file nor an installed model (installed: {names}). {HOW_TO_GET_ONE}")
+    return known[name]
 
 
-def _file_of(entry: EntryPoint) -> Path:
-    """An entry point names a function without arguments that gives the model file's path."""
-    path = Path(entry.load()())
-    if not path.is_file():
-        raise ModelError(f"installed model {entry.name!r} names {path}, which is not there; install it again")
-    return path
+def _default() -> Path:
+    models = installed_models() or added_models()
+    if not models:
+        raise ModelError(f"no model was named and none is installed. {HOW_TO_GET_ONE}")
+    if len(models) > 1:
+        names = " | ".join(model.name for model in models)
+        raise ModelError(f"several models are installed: choose one with --model {names}")
+    return models[0].path

@@ -34,6 +34,9 @@ class ModelFacts(BaseModel):
     temperature: float = Field(gt=0, description="in the graph already")
     provenance: Provenance
     metrics: dict[str, float]
+    probe: tuple[float, ...] | None = Field(
+        None, description="its probabilities of the first made photo, where it was exported"
+    )
 
     @property
     def known_counts(self) -> tuple[int, int | None]:
