@@ -178,7 +178,7 @@ def test_not_even_a_crash_leaves_a_part(
 
 
 def test_model_facts_are_the_checkpoints(five: tuple[Checkpoint, Path]) -> None:
-    facts = model_facts(five[0].facts)
+    facts = model_facts(five[0])
     assert (facts.last_count, facts.known_low, facts.known_high) == (6, 1, 5)
 
 

@@ -1,6 +1,7 @@
-"""Checkpoint to model file: network, normalising, temperature and facts in one ONNX file, checked for parity."""
+"""Checkpoints to model file: networks, normalising, temperature and facts in one ONNX file, checked for parity."""
 
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -15,38 +16,45 @@ from bintally.errors import ModelError
 from bintally.inference.model_file import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelFacts
 from bintally.inference.probe import made_photos
 from bintally.models.checkpoint import Checkpoint, CheckpointFacts
+from bintally.models.ensemble import Ensemble
 
 TOLERANCE = 1e-4
+HALF_TOLERANCE = 1e-3
+_LARGE = 256  # weights of fewer numbers stay as they are
 _OPSET = 18
 
 
 class ServedNetwork(nn.Module):
     """What is exported: photos uint8[N,S,S,3] to probabilities float32[N,K+1] over 0..K."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, model: Checkpoint | Ensemble) -> None:
         super().__init__()
-        self.network = checkpoint.network
-        self.temperature = checkpoint.facts.temperature
-        classes = checkpoint.facts.classes
+        self.ensemble = Ensemble.of(model)
+        classes = self.ensemble.facts[0].classes
         self.padding = (classes.low, classes.last_count - classes.high)
 
     def forward(self, photos: Tensor) -> Tensor:
         """Calibrated probabilities."""
-        probabilities = torch.softmax(self.network(photos) / self.temperature, dim=1)
-        return nn.functional.pad(probabilities, self.padding)
+        return nn.functional.pad(self.ensemble(photos), self.padding)
 
 
-def export(checkpoint: Checkpoint, path: Path) -> float:
-    """Write `checkpoint` as a model file: whole and equal to the checkpoint, or not at all.
+def export(model: Checkpoint | Ensemble, path: Path, *, name: str = "", half: bool = False) -> float:
+    """Write a model file: whole and equal to what was trained, or not at all.
+
+    Args:
+        model: one checkpoint, or several that answer as one.
+        path: the file.
+        name: what it calls itself; empty: the first checkpoint's name.
+        half: keep weights in 16 bits: half the bytes. ONNX Runtime computes in 32 all the same.
 
     Returns:
-        The largest difference in probability between network and model file on photos made for the check.
+        The largest difference in probability between what was trained and the file, on photos made for the check.
 
     Raises:
-        ModelError: if that difference is above 1e-4.
+        ModelError: if that difference is above 1e-4, or 1e-3 where weights are kept in 16 bits.
     """
-    network = ServedNetwork(checkpoint).eval()
-    side = checkpoint.facts.settings.data.side_px
+    network = ServedNetwork(model).eval()
+    side = network.ensemble.facts[0].settings.data.side_px
     example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -63,35 +71,61 @@ def export(checkpoint: Checkpoint, path: Path) -> float:
         )
     if program is None:  # only where it writes the file itself, which is not asked for here
         raise ModelError(f"{path}: torch gave no ONNX program")
-    model = program.model_proto
-    facts = model_facts(checkpoint.facts).model_copy(update={"probe": _probe(network, side)})
-    onnx.helper.set_model_props(model, {METADATA_KEY: facts.model_dump_json()})
+    graph = halved(program.model_proto) if half else program.model_proto
+    facts = model_facts(network.ensemble, name=name).model_copy(update={"probe": _probe(network, side)})
+    onnx.helper.set_model_props(graph, {METADATA_KEY: facts.model_dump_json()})
+    tolerance = HALF_TOLERANCE if half else TOLERANCE
     with whole_file(path) as part:
-        onnx.save(model, part)
+        onnx.save(graph, part)
         difference = parity(network, part, side)
-        if difference > TOLERANCE:
+        if difference > tolerance:
             raise ModelError(
                 f"{path}: the model file differs from the checkpoint by {difference:.2g} in probability, "
-                f"more than {TOLERANCE}; not written"
+                f"more than {tolerance}; not written"
             )
     return difference
 
 
-def model_facts(facts: CheckpointFacts) -> ModelFacts:
-    """What of a checkpoint's facts travels in the model file."""
+def model_facts(model: Checkpoint | Ensemble, *, name: str = "") -> ModelFacts:
+    """What of checkpoints' facts travels in the model file; of several, the first one's stand for all."""
+    ensemble = Ensemble.of(model)
+    facts = ensemble.facts[0]
     low, high = facts.classes.known_counts
     return ModelFacts(
-        name=facts.name,
+        name=name or facts.name,
         last_count=facts.classes.last_count,
         known_low=low,
         known_high=high,
         side_px=facts.settings.data.side_px,
         mean=facts.settings.data.mean,
         std=facts.settings.data.std,
-        temperature=facts.temperature,
+        temperature=facts.temperature if ensemble.is_plain else ensemble.temperature,
         provenance=facts.provenance,
-        metrics=facts.metrics,
+        metrics=facts.metrics if ensemble.is_plain else {},
+        members=() if len(ensemble.facts) == 1 else tuple(_member(each) for each in ensemble.facts),
+        mirror=ensemble.mirror,
     )
+
+
+def halved(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with its large weights in 16 bits, cast to 32 as the file is opened."""
+    result = onnx.ModelProto()
+    result.CopyFrom(graph)
+    casts = []
+    for tensor in result.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _LARGE:
+            name = tensor.name
+            small = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(small, f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *result.graph.node]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    return result
+
+
+def _member(facts: CheckpointFacts) -> str:
+    return f"{facts.name} (settings {facts.provenance.settings_hash})"
 
 
 def parity(network: ServedNetwork, path: Path, side_px: int) -> float:

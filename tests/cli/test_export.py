@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cli.runner import Bintally
 
+from bintally.data.manifest import Manifest
 from bintally.errors import ModelError
 from bintally.inference.engine import Engine
 
@@ -30,7 +31,7 @@ def test_a_run_is_exported_and_said(bintally: Bintally, run_folder: Path, tiny_e
 def test_elsewhere_and_parity_failing(
     bintally: Bintally, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def differs(_: object, path: Path) -> float:
+    def differs(_: object, path: Path, **__: object) -> float:
         raise ModelError(f"{path}: differs")
 
     monkeypatch.setattr("bintally.export.export", differs)
@@ -44,3 +45,23 @@ def test_no_run_is_6(bintally: Bintally, tmp_path: Path) -> None:
     assert done.code == 6
     assert "no finished run there" in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_answer_as_one(
+    bintally: Bintally, tiny_run: Path, run_folder: Path, tmp_path: Path, drawn: Manifest
+) -> None:
+    file = tmp_path / "both.onnx"
+    done = bintally("export", tiny_run, run_folder, "--mirror", "--data", drawn.root, "--out", file, "--name", "two")
+    assert done.code == 0, done.err
+    assert "calibrated: temperature" in done.out
+    facts = Engine(file).facts
+    assert (facts.name, facts.mirror, len(facts.members)) == ("two", True, 2)
+
+
+@pytest.mark.parametrize(("more", "said"), [([], "need --out FILE"), (["--out", "m.onnx"], "pass --data")])
+def test_several_need_to_be_told_where_and_what_on(
+    more: list[str], said: str, bintally: Bintally, run_folder: Path
+) -> None:
+    done = bintally("export", run_folder, run_folder, *more)
+    assert done.code == 2
+    assert said in done.err

@@ -34,6 +34,8 @@ class ModelFacts(BaseModel):
     temperature: float = Field(gt=0, description="in the graph already")
     provenance: Provenance
     metrics: dict[str, float]
+    members: tuple[str, ...] = Field((), description="the runs that answer as one; empty: it is one run")
+    mirror: bool = Field(False, description="whether the mirror image is asked too")
     probe: tuple[float, ...] | None = Field(
         None, description="its probabilities of the first made photo, where it was exported"
     )

@@ -1,0 +1,149 @@
+"""Several checkpoints that answer as one."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch.nn import functional
+
+from bintally.data.manifest import Manifest, Split
+from bintally.errors import CheckpointError, ModelError
+from bintally.export import HALF_TOLERANCE, export, halved, model_facts
+from bintally.inference.engine import Engine
+from bintally.models.checkpoint import Checkpoint, build_network
+from bintally.models.dataset import PhotoDataset
+from bintally.models.ensemble import Ensemble
+
+
+@pytest.fixture(scope="module")
+def photos() -> torch.Tensor:
+    return torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def other(tiny_checkpoint: Checkpoint, photos: torch.Tensor) -> Checkpoint:
+    """Another network for the same task: untrained, but sharp enough to tell photos apart."""
+    torch.manual_seed(3)
+    facts = tiny_checkpoint.facts.model_copy(update={"name": "other", "temperature": 0.02})
+    network = build_network(facts.settings, facts.classes).train()
+    with torch.no_grad():
+        for _ in range(20):  # gives its batch norms something to go by
+            network(photos)
+    return Checkpoint(network=network.eval(), facts=facts)
+
+
+@torch.inference_mode()
+def answers(model: Checkpoint, photos: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(model.network(photos) / model.facts.temperature, dim=1)
+
+
+def changed(model: Checkpoint, **provenance: str) -> Checkpoint:
+    made = model.facts.provenance.model_copy(update=provenance)
+    return Checkpoint(network=model.network, facts=model.facts.model_copy(update={"name": "x", "provenance": made}))
+
+
+@torch.inference_mode()
+def test_one_alone_answers_as_it_did(tiny_checkpoint: Checkpoint, photos: torch.Tensor) -> None:
+    alone = Ensemble([tiny_checkpoint])
+    assert alone.is_plain
+    torch.testing.assert_close(alone(photos), answers(tiny_checkpoint, photos))
+
+
+@torch.inference_mode()
+def test_two_answer_with_their_mean(tiny_checkpoint: Checkpoint, other: Checkpoint, photos: torch.Tensor) -> None:
+    both = Ensemble([tiny_checkpoint, other])
+    mean = (answers(tiny_checkpoint, photos) + answers(other, photos)) / 2
+    torch.testing.assert_close(both(photos), mean)
+    assert not torch.allclose(mean, answers(other, photos), atol=0.01)
+
+
+@torch.inference_mode()
+def test_a_photo_and_its_mirror_image_get_one_answer(other: Checkpoint, photos: torch.Tensor) -> None:
+    mirrored = Ensemble([other], mirror=True)
+    torch.testing.assert_close(mirrored(photos), mirrored(photos.flip(2)))
+    assert not torch.allclose(answers(other, photos), answers(other, photos.flip(2)), atol=1e-3)
+
+
+def test_the_mean_gets_the_temperature_that_fits_the_calibration_split(
+    tiny_checkpoint: Checkpoint, other: Checkpoint, drawn: Manifest
+) -> None:
+    both = Ensemble([tiny_checkpoint, other], mirror=True)
+    steps: list[tuple[int, int]] = []
+    assert both.calibrate(drawn, progress=lambda done, total: steps.append((done, total))) is both
+    assert steps[-1][0] == steps[-1][1] == len(steps)
+    settings = tiny_checkpoint.facts.settings
+    data = PhotoDataset(
+        drawn.usable(Split.CALIBRATION, settings.data.excluded_flags),
+        drawn.root,
+        classes=tiny_checkpoint.facts.classes,
+        settings=settings,
+        augment=None,
+    )
+    photos = torch.stack([data[0, index][0] for index in range(len(data))])
+
+    def loss(temperature: float) -> float:
+        both.temperature = temperature
+        with torch.inference_mode():
+            return float(functional.nll_loss(both(photos).log(), data.labels))
+
+    fitted = both.temperature
+    assert fitted != 1
+    assert loss(fitted) <= min(loss(fitted * 0.9), loss(fitted * 1.1), loss(1.0))
+
+
+def test_another_split_does_not_calibrate(tiny_checkpoint: Checkpoint, drawn: Manifest) -> None:
+    elsewhere = Ensemble([changed(tiny_checkpoint, split_hash="another")], mirror=True)
+    with pytest.raises(CheckpointError, match="but x was trained on split another; pass the dataset"):
+        elsewhere.calibrate(drawn)
+
+
+@pytest.mark.parametrize("what", ["manifest_hash", "split_hash"])
+def test_members_of_other_photos_or_splits_are_refused(what: str, tiny_checkpoint: Checkpoint) -> None:
+    with pytest.raises(CheckpointError, match=r"tiny and x cannot answer as one: their (photos|split) differ"):
+        Ensemble([tiny_checkpoint, changed(tiny_checkpoint, **{what: "another"})])
+
+
+def test_members_of_other_counts_are_refused(tiny_checkpoint: Checkpoint) -> None:
+    facts = tiny_checkpoint.facts.model_copy(update={"low": 1})
+    with pytest.raises(CheckpointError, match="their counts differ"):
+        Ensemble([tiny_checkpoint, Checkpoint(network=tiny_checkpoint.network, facts=facts)])
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_as_a_model_file(
+    half: bool, tiny_checkpoint: Checkpoint, other: Checkpoint, photos: torch.Tensor, tmp_path: Path
+) -> None:
+    both = Ensemble([tiny_checkpoint, other], mirror=True)
+    both.temperature = 0.7
+    difference = export(both, tmp_path / "both.onnx", name="both", half=half)
+    engine = Engine(tmp_path / "both.onnx")
+    with torch.inference_mode():
+        wanted = both(photos).numpy()
+    np.testing.assert_allclose(engine.predict_ready(photos.numpy()), wanted, atol=HALF_TOLERANCE if half else 1e-4)
+    assert difference <= (HALF_TOLERANCE if half else 1e-4)
+    facts = engine.facts
+    assert (facts.name, facts.mirror, facts.temperature) == ("both", True, 0.7)
+    settings = tiny_checkpoint.facts.provenance.settings_hash
+    assert facts.members == (f"tiny (settings {settings})", f"other (settings {settings})")
+    assert facts.metrics == {}
+    whole = model_facts(both)
+    assert whole.name == "tiny"
+    stored = onnx.load(tmp_path / "both.onnx").graph.initializer
+    kinds = {each.data_type for each in stored if len(each.dims) == 4 and each.dims[0] > 1}
+    assert kinds == {onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT}
+
+
+def test_what_16_bits_cannot_hold_is_not_written(other: Checkpoint, tmp_path: Path) -> None:
+    facts = other.facts.model_copy(update={"temperature": 0.0005})
+    with pytest.raises(ModelError, match=r"more than 0\.001; not written"):
+        export(Checkpoint(network=other.network, facts=facts), tmp_path / "m.onnx", half=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_halving_leaves_the_graph_it_was_given(tiny_run: Path) -> None:
+    graph = onnx.load(tiny_run / "model.onnx")
+    before = graph.SerializeToString()
+    assert len(halved(graph).SerializeToString()) < 0.6 * len(before)
+    assert graph.SerializeToString() == before
