@@ -69,6 +69,9 @@ class AugmentSettings(_Section):
     shrink: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="width and height lose up to this share each; the whole photo stays, somewhere on grey"
     )
+    rotate_deg: Annotated[float, Field(ge=0, le=45)] = Field(
+        0.0, description="turned by up to so many degrees, and made so small that the whole photo stays"
+    )
 
 
 class OptimiserSettings(_Section):

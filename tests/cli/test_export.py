@@ -56,6 +56,7 @@ def test_several_answer_as_one(
     assert "calibrated: temperature" in done.out
     facts = Engine(file).facts
     assert (facts.name, facts.mirror, len(facts.members)) == ("two", True, 2)
+    assert "the mean of 2 runs, over a photo and its mirror image" in bintally("models", "show", file).out
 
 
 @pytest.mark.parametrize(("more", "said"), [([], "need --out FILE"), (["--out", "m.onnx"], "pass --data")])

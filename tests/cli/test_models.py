@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
 def test_none_says_how_to_get_one() -> None:
     done = run(app, ["models", "list"])
     assert done.exit_code == 0
-    assert "pip install bintally-model-abid" in done.stdout
+    assert "Make one: bintally train" in done.stdout
 
 
 def test_added_listed_shown_verified_and_used(model: Path, tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ Photo = npt.NDArray[np.uint8]
 PHOTO: Photo = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 STILL = AugmentSettings(flip_horizontal=False)
 FLIPS = AugmentSettings(flip_horizontal=True, flip_vertical=True)
-ALL = AugmentSettings(flip_horizontal=True, flip_vertical=True, brightness=0.3, contrast=0.3, tint=0.2, shrink=0.3)
+ALL = AugmentSettings(
+    flip_horizontal=True, flip_vertical=True, brightness=0.3, contrast=0.3, tint=0.2, shrink=0.3, rotate_deg=10
+)
 seeds = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 1000), st.integers(0, 100_000))
 
 
@@ -146,6 +148,30 @@ def test_a_shrunk_photo_is_whole_somewhere_on_grey() -> None:
         assert shrunk[bottom, right].min() > 200
         places.add((top, left, bottom, right))
     assert len(places) > 90
+
+
+@pytest.mark.parametrize("shrink", [0.0, 0.5])
+def test_a_turned_photo_is_whole(shrink: float) -> None:
+    photo = np.full((40, 60, 3), 255, dtype=np.uint8)
+    photo[0:10, 0:10], photo[0:10, -10:], photo[-10:, 0:10] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    photo[-10:, -10:] = (255, 0, 255)
+    settings = AugmentSettings(flip_horizontal=False, rotate_deg=20, shrink=shrink)
+    made = [augmented(photo, settings, seed=(0, 0, index)).astype(int) for index in range(60)]
+    shares = []
+    for turned in made:
+        assert turned.shape == photo.shape
+        red, green, blue = (turned[..., channel] for channel in range(3))
+        corners = [
+            (red > 200) & (green < 60) & (blue < 60),
+            (green > 200) & (red < 60) & (blue < 60),
+            (blue > 200) & (red < 60) & (green < 60),
+            (red > 200) & (blue > 200) & (green < 60),
+        ]
+        whole = (turned != 128).any(axis=2).sum()
+        shares += [corner.sum() / whole for corner in corners]
+    assert min(shares) > 0.5 * 100 / 2400, "each corner is there, nearly whole: some of it is blurred into its border"
+    tops = {int(np.nonzero((turned != 128).any(axis=2))[0].min()) for turned in made}
+    assert len(tops) > 1 or shrink == 0, "it lies here and there"
 
 
 def test_nothing_is_shrunk_away() -> None:

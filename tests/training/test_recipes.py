@@ -67,7 +67,7 @@ def test_the_small_cnn_needs_no_weights_and_the_course_keeps_its_backbone() -> N
 
 
 def test_no_setting_can_crop() -> None:
-    whole = {"flip_horizontal", "flip_vertical", "brightness", "contrast", "tint", "shrink"}
+    whole = {"flip_horizontal", "flip_vertical", "brightness", "contrast", "tint", "shrink", "rotate_deg"}
     assert set(AugmentSettings.model_fields) == whole, "a new one needs its test that the whole photo stays"
 
 

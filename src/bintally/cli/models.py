@@ -121,6 +121,9 @@ def _facts(model: "KnownModel", facts: "ModelFacts") -> "Iterator[tuple[str, str
         yield "package", model.package
     yield "counts", _counts(facts)
     yield "photos", f"any size; squashed to {facts.side_px} x {facts.side_px}"
+    if facts.members or facts.mirror:
+        runs = f"the mean of {len(facts.members)} runs" if facts.members else "one run"
+        yield "answers", runs + (", over a photo and its mirror image" if facts.mirror else "")
     yield "made", f"{origin.created} by Bintally {origin.bintally_version}"
     yield "from", f"photos {origin.manifest_hash} (split {origin.split_hash}), weights {origin.weights}"
     for metric, value in facts.metrics.items():

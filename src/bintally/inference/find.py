@@ -8,10 +8,8 @@ from bintally.inference.library import KnownModel, added_models, installed_model
 
 ENVIRONMENT_VARIABLE = "BINTALLY_MODEL"
 FILE_NAME = "model.onnx"
-SHIPPED = "bintally-model-abid"
 HOW_TO_GET_ONE = (
-    f"Install the one that counts ABID's bins: pip install {SHIPPED} (for non-commercial use). "
-    "Or make one: bintally train DATA --recipe NAME --out RUN, then bintally export RUN; "
+    "Make one: bintally train DATA --recipe NAME --out RUN, then bintally export RUN; "
     f"name it with --model RUN/{FILE_NAME} or ${ENVIRONMENT_VARIABLE}"
 )
 

@@ -27,20 +27,29 @@ class Ensemble(nn.Module):
     Attributes:
         facts: of the members, in their order.
         mirror: whether each photo's mirror image is asked too.
+        side_px: what photos are squashed to.
         temperature: of the mean; 1 until `calibrate`.
     """
 
-    def __init__(self, members: Sequence[Checkpoint], *, mirror: bool = False) -> None:
+    def __init__(self, members: Sequence[Checkpoint], *, mirror: bool = False, side_px: int | None = None) -> None:
         """Take the members.
+
+        Args:
+            members: one or several.
+            mirror: ask about each photo's mirror image too.
+            side_px: squash photos to another side than the members learned from; None: that one. Convolutions take any,
+                and things that were shrunk in training look as large as there in larger photos (Touvron et al., "Fixing
+                the train-test resolution discrepancy", 2019).
 
         Raises:
             CheckpointError: if they do not go together.
         """
         super().__init__()
         self.facts = [member.facts for member in members]
-        _check(self.facts)
+        _check(self.facts, same_side=side_px is None)
         self.networks = nn.ModuleList(member.network for member in members)
         self.mirror = mirror
+        self.side_px = side_px or self.facts[0].settings.data.side_px
         self.temperature = 1.0
 
     @classmethod
@@ -50,8 +59,9 @@ class Ensemble(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is one network, asked once: calibrated already."""
-        return len(self.facts) == 1 and not self.mirror
+        """Whether it is one network, asked once, as it learned: calibrated already."""
+        learned = self.facts[0].settings.data.side_px
+        return len(self.facts) == 1 and not self.mirror and self.side_px == learned
 
     def forward(self, photos: Tensor) -> Tensor:
         """Calibrated probabilities."""
@@ -84,12 +94,13 @@ class Ensemble(nn.Module):
                 f"{manifest.root}: split {manifest.split_hash}, but {facts.name} was trained on split "
                 f"{facts.provenance.split_hash}; pass the dataset that it was trained on"
             )
-        settings = facts.settings
+        seen = facts.settings.data.model_copy(update={"side_px": self.side_px})
+        settings = facts.settings.model_copy(update={"data": seen, "cache_mib": 0})
         data = PhotoDataset(
             manifest.usable(Split.CALIBRATION, settings.data.excluded_flags),
             manifest.root,
             classes=facts.classes,
-            settings=settings.model_copy(update={"cache_mib": 0}),
+            settings=settings,
             augment=None,
         )
         batches = loader(data, settings, shuffle=False)
@@ -105,12 +116,12 @@ class Ensemble(nn.Module):
         return self
 
 
-def _check(members: Sequence[CheckpointFacts]) -> None:
+def _check(members: Sequence[CheckpointFacts], *, same_side: bool) -> None:
     first = members[0]
     for other in members[1:]:
         for what, mine, theirs in (
             ("counts", first.classes, other.classes),
-            ("photos' side", first.settings.data.side_px, other.settings.data.side_px),
+            *([("photos' side", first.settings.data.side_px, other.settings.data.side_px)] if same_side else []),
             ("photos", first.provenance.manifest_hash, other.provenance.manifest_hash),
             ("split", first.provenance.split_hash, other.provenance.split_hash),
         ):

@@ -39,7 +39,9 @@ def augmented(photo: Photo, settings: AugmentSettings, *, seed: tuple[int, int, 
         photo = photo[::-1]
     if settings.brightness or settings.contrast or settings.tint:
         photo = _exposed(photo, settings, rng)
-    if settings.shrink:
+    if settings.rotate_deg:
+        photo = _turned(photo, settings, rng)
+    elif settings.shrink:
         photo = _shrunk(photo, settings.shrink, rng)
     return np.ascontiguousarray(photo)
 
@@ -63,3 +65,26 @@ def _shrunk(photo: Photo, shrink: float, rng: np.random.Generator) -> Photo:
     small = Image.fromarray(photo).resize((new_width, new_height), Image.Resampling.BILINEAR)
     canvas[top : top + new_height, left : left + new_width] = np.asarray(small)
     return canvas
+
+
+def _turned(photo: Photo, settings: AugmentSettings, rng: np.random.Generator) -> Photo:
+    """The whole photo, turned and shrunk, somewhere on a grey canvas of its old size."""
+    height, width, _ = photo.shape
+    angle = np.deg2rad(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
+    cos, sin = np.cos(angle), np.sin(angle)
+    scale_x, scale_y = 1 - rng.uniform(0, settings.shrink, size=2)
+    # Half the size of the turned photo's bounding box, made to fit.
+    half_x = (scale_x * width * abs(cos) + scale_y * height * abs(sin)) / 2
+    half_y = (scale_x * width * abs(sin) + scale_y * height * abs(cos)) / 2
+    fit = min(1.0, width / 2 / half_x, height / 2 / half_y)
+    room_x, room_y = width / 2 - half_x * fit, height / 2 - half_y * fit
+    middle_x, middle_y = width / 2 + rng.uniform(-room_x, room_x), height / 2 + rng.uniform(-room_y, room_y)
+    # From a pixel of the canvas back to one of the photo, as Pillow wants it.
+    a, b = cos / (scale_x * fit), sin / (scale_x * fit)
+    d, e = -sin / (scale_y * fit), cos / (scale_y * fit)
+    back = (a, b, width / 2 - a * middle_x - b * middle_y, d, e, height / 2 - d * middle_x - e * middle_y)
+    grey = (round(_GREY),) * 3
+    turned = Image.fromarray(photo).transform(
+        (width, height), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR, fillcolor=grey
+    )
+    return np.array(turned)

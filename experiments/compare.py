@@ -1,0 +1,84 @@
+"""Figures of screened ideas, and how they differ from the first, photo by photo.
+
+    python experiments/compare.py SCREENS base-f0-s0 mix-f0-s0 base-f0-s0+mix-f0-s0
+
+A `+` joins ideas: the mean of their probabilities. Figures are of a photo and its mirror image, after one temperature
+fitted on the same photos (the same favour for all). Differences have 95 % intervals by sibling group.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bintally.evaluation.bootstrap import GroupBootstrap, ratio
+from bintally.models.calibration import fit_temperature
+
+
+def calibrated(log_probabilities: Tensor, classes: np.ndarray) -> Tensor:
+    """Probabilities float32[N,C] at the temperature that suits these photos best."""
+    return (log_probabilities / fit_temperature(log_probabilities, torch.from_numpy(classes))).softmax(1)
+
+
+def per_photo(probabilities: Tensor, classes: np.ndarray) -> dict[str, np.ndarray]:
+    """Statistics of each photo; nan where a photo is not in a figure's scope."""
+    true = torch.from_numpy(classes)
+    off = probabilities.cumsum(1) - functional.one_hot(true, probabilities.shape[1]).cumsum(1)
+    five = (true >= 1) & (true <= 5)
+    inside = probabilities[:, 1:6] / probabilities[:, 1:6].sum(1, keepdim=True)
+    miss = (inside.argmax(1) + 1 - true).abs().float()
+    nan = torch.full((len(true),), torch.nan)
+    found = {
+        "ce": -probabilities.gather(1, true[:, None])[:, 0].clamp_min(1e-7).log(),
+        "rps": (off**2).sum(1),
+        "acc": (probabilities.argmax(1) == true).float(),
+        "acc15": torch.where(five, (miss == 0).float(), nan),
+        "within1_15": torch.where(five, (miss <= 1).float(), nan),
+        "mse15": torch.where(five, miss**2, nan),
+    }
+    return {name: each.double().numpy() for name, each in found.items()}
+
+
+def scores(log_probabilities: Tensor, classes: np.ndarray) -> dict[str, float]:
+    """Means over photos."""
+    found = per_photo(calibrated(log_probabilities, classes), classes)
+    return {name: round(float(np.nanmean(each)), 4) for name, each in found.items()}
+
+
+def read(folder: Path, spec: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Statistics of an idea, or of several together, and the photos' groups."""
+    loaded = [np.load(folder / f"{name}.npz") for name in spec.split("+")]
+    views = [np.exp(each[view]) for each in loaded for view in ("plain", "mirrored")]
+    classes = loaded[0]["classes"]
+    return per_photo(calibrated(torch.from_numpy(np.log(np.mean(views, axis=0))), classes), classes), loaded[0][
+        "groups"
+    ]
+
+
+def main() -> None:
+    """Print a table."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("names", nargs="+")
+    options = arguments.parse_args()
+    first, groups = read(options.folder, options.names[0])
+    for name in options.names:
+        found, _ = read(options.folder, name)
+        cells = []
+        for figure, values in found.items():
+            cell = f"{figure} {np.nanmean(values):.4f}"
+            if name != options.names[0]:
+                inside = ~np.isnan(values)
+                off = np.stack([(values - first[figure])[inside], np.ones(inside.sum())], axis=1)
+                bootstrap = GroupBootstrap([str(group) for group in groups[inside]])
+                change = bootstrap.figure(off, ratio)
+                cell += f" ({change.value:+.4f}, {change.low:+.4f} to {change.high:+.4f})"
+            cells.append(cell)
+        print(f"{name}: {'; '.join(cells)}")
+
+
+if __name__ == "__main__":
+    main()
