@@ -47,6 +47,7 @@ def test_added_listed_shown_verified_and_used(model: Path, tmp_path: Path) -> No
     assert "(as installed)" in verified.stdout
 
     (tmp_path / "own" / "models" / "tiny.onnx").write_bytes(b"damaged")
+    assert "cannot be used" in run(app, ["models", "list"]).stdout
     broken = run(app, ["models", "verify", "tiny"])
     assert "add it again" in str(broken.exception)
 

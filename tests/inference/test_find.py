@@ -77,9 +77,7 @@ def test_the_only_installed_one(model: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_installed_one_by_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = tmp_path / "zebra.onnx"
-    other.write_bytes(b"another")
-    install(monkeypatch, ant=model, zebra=other)
+    install(monkeypatch, ant=model, zebra=tmp_path / "zebra.onnx")
     assert find_model("ant") == model
 
 

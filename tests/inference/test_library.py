@@ -12,7 +12,15 @@ from tests.tiny_model import tiny_facts, write_tiny_model
 from bintally.errors import CannotWriteError, ModelError
 from bintally.inference import library
 from bintally.inference.find import find_model
-from bintally.inference.library import CARD_NAME, ENTRY_POINT_GROUP, Origin, add_model, list_models
+from bintally.inference.library import (
+    CARD_NAME,
+    ENTRY_POINT_GROUP,
+    Origin,
+    add_model,
+    added_names,
+    installed_names,
+    known_model,
+)
 from bintally.inference.model_file import METADATA_KEY, OUTPUT_NAME
 from bintally.inference.probe import made_photos
 from bintally.inference.verify import verify_file, verify_model
@@ -53,7 +61,8 @@ def with_probe(path: Path, probe: tuple[float, ...]) -> Path:
 
 def test_a_package_brings_one_with_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = install(tmp_path, monkeypatch)
-    (found,) = list_models()
+    assert installed_names() == ["bins"]
+    found = known_model("bins")
     assert (found.name, found.path, found.origin, found.package) == ("bins", path, Origin.PACKAGE, "bins 1.2")
     assert found.card == "# Bins\n"
     assert verify_model(found).sha256 == found.sha256
@@ -64,7 +73,7 @@ def test_a_damaged_file_of_a_package_is_told(tmp_path: Path, monkeypatch: pytest
     path = install(tmp_path, monkeypatch)
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ModelError, match=r"sha256 is .* but .* was installed; pip install --force-reinstall bins"):
-        verify_model(list_models()[0])
+        verify_model(known_model("bins"))
 
 
 def test_added_under_the_name_it_calls_itself(model: Path, no_models: Path) -> None:
@@ -72,7 +81,8 @@ def test_added_under_the_name_it_calls_itself(model: Path, no_models: Path) -> N
     added = add_model(model)
     assert added.path == no_models / "tiny.onnx"
     assert added.path.read_bytes() == model.read_bytes()
-    assert list_models() == [added]
+    assert added_names() == ["tiny"]
+    assert known_model("tiny") == added
     assert added.card == "# Tiny\n"
     assert verify_model(added).facts.name == "tiny"
     assert find_model("tiny") == find_model(None) == added.path
@@ -81,13 +91,13 @@ def test_added_under_the_name_it_calls_itself(model: Path, no_models: Path) -> N
 def test_what_a_package_brings_stays_the_default(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = install(tmp_path, monkeypatch)
     add_model(model, "a.mine")
-    assert [each.name for each in list_models()] == ["bins", "a.mine"]
+    assert (installed_names(), added_names()) == (["bins"], ["a.mine"])
     assert find_model(None) == path
 
 
 def test_another_of_that_name_is_replaced_only_when_asked(model: Path) -> None:
     add_model(model)
-    with pytest.raises(ModelError, match=r"tiny: a model of that name is here already .*--name, or pass --replace"):
+    with pytest.raises(ModelError, match=r"tiny: a model of that name is here already; .*--name, or pass --replace"):
         add_model(model)
     with_probe(model, verify_answer(model))
     add_model(model, replace=True)
@@ -146,3 +156,12 @@ def test_probabilities_that_are_none(model: Path) -> None:
     onnx.save(graph, model)
     with pytest.raises(ModelError, match="its probabilities add up to"):
         verify_file(model)
+
+
+def test_a_package_that_does_not_load_stands_in_nobodys_way(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("broken", "no_such_module_here:path", ENTRY_POINT_GROUP)
+    monkeypatch.setattr(library, "entry_points", lambda group: [broken])
+    add_model(model)
+    assert find_model("tiny").name == "tiny.onnx"
+    with pytest.raises(ModelError, match=r"'broken': its package does not load \(No module named"):
+        find_model("broken")

@@ -1,5 +1,6 @@
 """`bintally models`: which are here (`list`), what one is (`show`), whether it is whole (`verify`), and `add`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,10 +30,10 @@ def list_models() -> None:
     from bintally.errors import ModelError
     from bintally.inference.engine import Engine
     from bintally.inference.find import HOW_TO_GET_ONE, find_model
-    from bintally.inference.library import list_models as list_known
+    from bintally.inference.library import added_names, installed_names, known_model
 
-    known = list_known()
-    if not known:
+    names = [*installed_names(), *added_names()]
+    if not names:
         typer.echo(f"No model is installed, and none was added. {HOW_TO_GET_ONE}")
         return
     try:
@@ -42,10 +43,15 @@ def list_models() -> None:
     table = Table(title="Models", title_justify="left")
     for column in ("name", "", "from", "MB", "counts", "side", "licence"):
         table.add_column(column, overflow="fold")
-    for model in known:
-        facts = Engine(model.path, threads=1).facts
+    for name in names:
+        try:
+            model = known_model(name)
+            facts = Engine(model.path, threads=1).facts
+        except ModelError as error:
+            table.add_row(name, "cannot be used", str(error))
+            continue
         table.add_row(
-            model.name,
+            name,
             "used by default" if model.path == used else "",
             model.package or str(model.path),
             f"{model.path.stat().st_size / 1e6:.1f}",
@@ -103,19 +109,21 @@ def add(
 
 
 def _find(name: str) -> "KnownModel":
-    from bintally.inference.find import find_known, find_model
-    from bintally.inference.library import KnownModel, Origin, list_models
+    from bintally.errors import ModelError
+    from bintally.inference.find import find_model
+    from bintally.inference.library import KnownModel, Origin, added_names, installed_names, known_model
 
     path = find_model(name or None)
-    known = {model.path: model for model in list_models()}
-    if path in known:
-        return find_known(known[path].name)
-    return KnownModel(name=path.parent.name, path=path, origin=Origin.ADDED)
+    for each in (*installed_names(), *added_names()):
+        with suppress(ModelError):  # another than the one that is meant
+            if (model := known_model(each)).path == path:
+                return model
+    return KnownModel(name="", path=path, origin=Origin.FILE)
 
 
 def _facts(model: "KnownModel", facts: "ModelFacts") -> "Iterator[tuple[str, str]]":
     origin = facts.provenance
-    yield "name", model.name
+    yield "name", model.name or facts.name
     yield "file", f"{model.path} ({model.path.stat().st_size / 1e6:.1f} MB)"
     if model.package:
         yield "package", model.package

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from bintally.errors import ModelError
-from bintally.inference.library import KnownModel, added_models, installed_models
+from bintally.inference.library import added_names, installed_names, known_model
 
 ENVIRONMENT_VARIABLE = "BINTALLY_MODEL"
 FILE_NAME = "model.onnx"
@@ -34,27 +34,21 @@ def find_model(model: str | None) -> Path:
         return path / FILE_NAME
     if path.is_file():
         return path
-    return find_known(wanted).path
+    return known_model(_known(wanted)).path
 
 
-def find_known(name: str) -> KnownModel:
-    """The model of that name.
-
-    Raises:
-        ModelError: if none is installed or was added under it.
-    """
-    known = {model.name: model for model in (*installed_models(), *added_models())}
-    if name not in known:
-        names = ", ".join(sorted(known)) or "none"
-        raise ModelError(f"{name}: neither a file nor an installed model (installed: {names}). {HOW_TO_GET_ONE}")
-    return known[name]
+def _known(name: str) -> str:
+    names = sorted({*installed_names(), *added_names()})
+    if name not in names:
+        here = ", ".join(names) or "none"
+        raise ModelError(f"{name}: neither a file nor an installed model (installed: {here}). {HOW_TO_GET_ONE}")
+    return name
 
 
 def _default() -> Path:
-    models = installed_models() or added_models()
-    if not models:
+    names = installed_names() or added_names()
+    if not names:
         raise ModelError(f"no model was named and none is installed. {HOW_TO_GET_ONE}")
-    if len(models) > 1:
-        names = " | ".join(model.name for model in models)
-        raise ModelError(f"several models are installed: choose one with --model {names}")
-    return models[0].path
+    if len(names) > 1:
+        raise ModelError(f"several models are installed: choose one with --model {' | '.join(names)}")
+    return known_model(names[0]).path

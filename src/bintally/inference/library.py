@@ -7,7 +7,6 @@ model file's path; a card may lie beside it. Refuses to add what is no model of 
 import base64
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
-from bintally.data.files import cannot_write, whole_file
+from bintally.data.files import cannot_write, is_part, whole_file
 from bintally.errors import ModelError
 
 ENTRY_POINT_GROUP = "bintally.models"
@@ -29,6 +28,7 @@ class Origin(StrEnum):
 
     PACKAGE = "package"
     ADDED = "added"
+    FILE = "file"  # it has no name here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class KnownModel:
     @property
     def card(self) -> str:
         """Its model card, in Markdown; empty if it has none."""
-        beside = self.path.with_name(CARD_NAME if self.origin is Origin.PACKAGE else f"{self.name}.md")
+        beside = self.path.with_suffix(".md") if self.origin is Origin.ADDED else self.path.with_name(CARD_NAME)
         return beside.read_text(encoding="utf-8") if beside.is_file() else ""
 
 
@@ -58,23 +58,30 @@ def models_folder() -> Path:
     return user_data_path("bintally", appauthor=False) / "models"
 
 
-def list_models() -> list[KnownModel]:
-    """Those of packages, then those that were added; by name."""
-    return [*installed_models(), *added_models()]
+def installed_names() -> list[str]:
+    """Names of those that packages bring."""
+    return sorted(entry.name for entry in entry_points(group=ENTRY_POINT_GROUP))
 
 
-def installed_models() -> list[KnownModel]:
-    """Those of packages, by name.
+def added_names() -> list[str]:
+    """Names of those that were added."""
+    files = models_folder().glob(f"*{_SUFFIX}")
+    return sorted(path.name.removesuffix(_SUFFIX) for path in files if not is_part(path.name))
+
+
+def known_model(name: str) -> KnownModel:
+    """The model of that name, one of `installed_names` or `added_names`; other models may be broken.
 
     Raises:
-        ModelError: if a package names a file that is not there.
+        ModelError: if its package does not load, or names a file that is not there.
     """
-    return [_installed(entry) for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda each: each.name)]
-
-
-def added_models() -> list[KnownModel]:
-    """Those that were added, by name."""
-    return list(_added(models_folder()))
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name == name:
+            return _installed(entry)
+    path = models_folder() / f"{name}{_SUFFIX}"
+    said = path.with_suffix(".sha256")
+    digest = said.read_text(encoding="ascii").strip() if said.is_file() else ""
+    return KnownModel(name=name, path=path, origin=Origin.ADDED, sha256=digest)
 
 
 def add_model(source: Path, name: str = "", *, replace: bool = False) -> KnownModel:
@@ -95,10 +102,10 @@ def add_model(source: Path, name: str = "", *, replace: bool = False) -> KnownMo
     name = name or found.facts.name.lower()
     if not _NAME.fullmatch(name):
         raise ModelError(f"{name!r}: expected a name of lower-case letters, digits, '.', '_' or '-'; pass --name NAME")
-    for other in list_models():
-        if other.name == name and (other.origin is Origin.PACKAGE or not replace):
-            remedy = "choose another with --name" + ("" if other.origin is Origin.PACKAGE else ", or pass --replace")
-            raise ModelError(f"{name}: a model of that name is here already ({other.path}); {remedy}")
+    if name in installed_names():
+        raise ModelError(f"{name}: a package brings a model of that name; choose another with --name")
+    if name in added_names() and not replace:
+        raise ModelError(f"{name}: a model of that name is here already; choose another with --name, or pass --replace")
     path = models_folder() / f"{name}{_SUFFIX}"
     card = source.with_name(CARD_NAME)
     try:
@@ -113,7 +120,12 @@ def add_model(source: Path, name: str = "", *, replace: bool = False) -> KnownMo
 
 
 def _installed(entry: EntryPoint) -> KnownModel:
-    path = Path(entry.load()())
+    try:
+        path = Path(entry.load()())
+    except Exception as error:  # it is somebody else's code
+        raise ModelError(
+            f"installed model {entry.name!r}: its package does not load ({error}); install it again"
+        ) from error
     if not path.is_file():
         raise ModelError(f"installed model {entry.name!r} names {path}, which is not there; install it again")
     package = entry.dist
@@ -132,11 +144,3 @@ def _recorded(package: Distribution, path: Path) -> str:
         if file.name == path.name and file.hash and file.hash.mode == "sha256" and Path(file.locate()) == path:
             return base64.urlsafe_b64decode(file.hash.value + "==").hex()
     return ""
-
-
-def _added(folder: Path) -> Iterator[KnownModel]:
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
-        if not path.name.startswith("."):
-            said = path.with_suffix(".sha256")
-            digest = said.read_text(encoding="ascii").strip() if said.is_file() else ""
-            yield KnownModel(name=path.name.removesuffix(_SUFFIX), path=path, origin=Origin.ADDED, sha256=digest)
