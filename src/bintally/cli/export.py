@@ -18,14 +18,10 @@ def export(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Ask about each photo's mirror image too, and take the mean.")
     ] = False,
-    side: Annotated[
-        int | None,
-        typer.Option(min=32, max=1024, help="Squash photos to another side than in training.", show_default=False),
-    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="The dataset they were trained on: with --mirror, --side or several runs, calibration is done anew.",
+            help="The dataset they were trained on: with --mirror or several runs, the mean is calibrated on it.",
             show_default=False,
         ),
     ] = None,
@@ -38,14 +34,14 @@ def export(
     """
     if len(runs) > 1 and out is None:
         raise SettingsError("export: several runs need --out FILE")
-    if (len(runs) > 1 or mirror or side) and data is None:
-        raise SettingsError("export: this is calibrated anew; pass --data with the dataset the runs were trained on")
+    if (len(runs) > 1 or mirror) and data is None:
+        raise SettingsError("export: a mean is calibrated anew; pass --data with the dataset the runs were trained on")
     with extra("train", "bintally export"):
         from bintally.export import export as write_model
         from bintally.models.checkpoint import load_checkpoint
         from bintally.models.ensemble import Ensemble
     path = out or runs[0] / FILE_NAME
-    model = Ensemble([load_checkpoint(run) for run in runs], mirror=mirror, side_px=side)
+    model = Ensemble([load_checkpoint(run) for run in runs], mirror=mirror)
     if data is not None and not model.is_plain:
         from bintally.cli.evaluate import progress_bars
         from bintally.data.manifest import read_manifest

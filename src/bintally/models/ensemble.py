@@ -2,8 +2,8 @@
 
 Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles" (2017). A mean of
 sure but different answers is unsure, so it gets a temperature of its own, fitted on the calibration split. Refuses
-members that tell other counts apart, see other sizes, or learned from other splits: what is test for one would not be
-test for all. Shapes: photos uint8[N,S,S,3], probabilities float32[N,C].
+members that tell other counts apart, see other sizes, have other licences, or learned from other splits: what is test
+for one would not be test for all. Shapes: photos uint8[N,S,S,3], probabilities float32[N,C].
 """
 
 from collections.abc import Callable, Sequence
@@ -27,29 +27,20 @@ class Ensemble(nn.Module):
     Attributes:
         facts: of the members, in their order.
         mirror: whether each photo's mirror image is asked too.
-        side_px: what photos are squashed to.
         temperature: of the mean; 1 until `calibrate`.
     """
 
-    def __init__(self, members: Sequence[Checkpoint], *, mirror: bool = False, side_px: int | None = None) -> None:
+    def __init__(self, members: Sequence[Checkpoint], *, mirror: bool = False) -> None:
         """Take the members.
-
-        Args:
-            members: one or several.
-            mirror: ask about each photo's mirror image too.
-            side_px: squash photos to another side than the members learned from; None: that one. Convolutions take any,
-                and things that were shrunk in training look as large as there in larger photos (Touvron et al., "Fixing
-                the train-test resolution discrepancy", 2019).
 
         Raises:
             CheckpointError: if they do not go together.
         """
         super().__init__()
         self.facts = [member.facts for member in members]
-        _check(self.facts, same_side=side_px is None)
+        _check(self.facts)
         self.networks = nn.ModuleList(member.network for member in members)
         self.mirror = mirror
-        self.side_px = side_px or self.facts[0].settings.data.side_px
         self.temperature = 1.0
 
     @classmethod
@@ -59,9 +50,8 @@ class Ensemble(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is one network, asked once, as it learned: calibrated already."""
-        learned = self.facts[0].settings.data.side_px
-        return len(self.facts) == 1 and not self.mirror and self.side_px == learned
+        """Whether it is one network, asked once: calibrated already."""
+        return len(self.facts) == 1 and not self.mirror
 
     def forward(self, photos: Tensor) -> Tensor:
         """Calibrated probabilities."""
@@ -94,8 +84,7 @@ class Ensemble(nn.Module):
                 f"{manifest.root}: split {manifest.split_hash}, but {facts.name} was trained on split "
                 f"{facts.provenance.split_hash}; pass the dataset that it was trained on"
             )
-        seen = facts.settings.data.model_copy(update={"side_px": self.side_px})
-        settings = facts.settings.model_copy(update={"data": seen, "cache_mib": 0})
+        settings = facts.settings.model_copy(update={"cache_mib": 0})
         data = PhotoDataset(
             manifest.usable(Split.CALIBRATION, settings.data.excluded_flags),
             manifest.root,
@@ -116,14 +105,15 @@ class Ensemble(nn.Module):
         return self
 
 
-def _check(members: Sequence[CheckpointFacts], *, same_side: bool) -> None:
+def _check(members: Sequence[CheckpointFacts]) -> None:
     first = members[0]
     for other in members[1:]:
         for what, mine, theirs in (
             ("counts", first.classes, other.classes),
-            *([("photos' side", first.settings.data.side_px, other.settings.data.side_px)] if same_side else []),
+            ("photos' side", first.settings.data.side_px, other.settings.data.side_px),
             ("photos", first.provenance.manifest_hash, other.provenance.manifest_hash),
             ("split", first.provenance.split_hash, other.provenance.split_hash),
+            ("licence", first.provenance.licence, other.provenance.licence),
         ):
             if mine != theirs:
                 raise CheckpointError(
