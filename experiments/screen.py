@@ -34,9 +34,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bintally.data.manifest import DEFAULT_EXCLUDED, Manifest, Split, read_manifest
+from bintally.models.depthwise import speed_up
 from bintally.models.network import SmallCNN
 from bintally.models.preprocess import augmented, served
 from bintally.settings import AugmentSettings
+from bintally.training.allocator import keep_freed_memory
 from bintally.training.module import soft_targets
 
 LAST = 20  # K
@@ -71,6 +73,7 @@ def parse() -> Options:
     add("--drop-path", type=float, default=0.0)
     add("--freeze-norms", action="store_true")
     add("--bf16", action="store_true")
+    add("--freeze-stages", type=int, default=-1, help="stem and so many stages stay as they came")
     add("--loss", choices=["ce", "corn"], default="ce")
     add("--soft", type=float, default=0.8, help="standard deviation of the target, in items")
     add("--light", type=float, default=0.2)
@@ -195,6 +198,7 @@ class Network(nn.Module):
             self.backbone = timm.create_model(options.net, num_classes=0, global_pool="", **more)
             state = {k: v for k, v in load_file(options.weights).items() if not k.startswith("classifier")}
             self.backbone.load_state_dict(state)
+            speed_up(self.backbone)
         features = self.backbone.num_features
         self.std = 0.25 if self.small else 0.5
         self.dropout = nn.Dropout(options.dropout)
@@ -221,6 +225,8 @@ def make_optimiser(network: nn.Module, options: Options) -> torch.optim.Optimize
     """AdamW; biases and norms are not decayed, early stages may learn more slowly."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
         stage = 8
         if name.startswith("backbone.blocks."):
             stage = 1 + int(name.split(".")[2])
@@ -290,6 +296,10 @@ def learn(
     weight = torch.full((extra.shape[1],), options.names)
     weight[:FACTS] = options.facts
     network = Network(options, extra.shape[1]).to(memory_format=torch.channels_last)
+    if options.freeze_stages >= 0:
+        parts = [network.backbone.conv_stem, network.backbone.bn1, *network.backbone.blocks[: options.freeze_stages]]
+        for part in parts:
+            part.requires_grad_(False)
     average = copy.deepcopy(network).eval()
     optimiser = make_optimiser(network, options)
     change = AugmentSettings(
@@ -376,6 +386,7 @@ def follow(average: Network, network: Network, decay: float) -> None:
 def main() -> None:
     """Learn, measure, write."""
     options = parse()
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(options.seed * 1000 + options.fold)
     options.out.mkdir(parents=True, exist_ok=True)

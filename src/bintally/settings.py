@@ -28,6 +28,13 @@ class ModelSettings(_Section):
     backbone: str = Field("mobilenetv2_100", description="a timm model's name, or 'smallcnn'")
     pretrained: bool = Field(True, description="start from ImageNet weights: timm's hub, or --weights FILE")
     frozen: bool = Field(False, description="train the head only; the backbone stays as it came")
+    frozen_norms: bool = Field(
+        False, description="batch norms keep the statistics that the weights came with; their scale and shift learn"
+    )
+    frozen_stages: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="so many of the first stages stay as they came, the stem being one: less to compute",
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     norm: Literal["batch", "group"] = Field(
         "batch", description="of 'smallcnn': over each process's batch, or over groups of a photo's channels"

@@ -120,7 +120,14 @@ def test_what_would_be_regretted_is_refused(changes: dict[str, object], said: st
 
 @pytest.mark.parametrize(
     ("recipe", "needs"),
-    [("resnet101", True), ("resnet50", True), ("smallcnn", False), ("mobilenetv2", False), ("course", False)],
+    [
+        ("resnet101", True),
+        ("resnet50", True),
+        ("smallcnn", False),
+        ("mobilenetv2", False),
+        ("flagship", False),
+        ("course", False),
+    ],
 )
 def test_recipes_that_need_a_gpu_are_refused_without(recipe: str, needs: bool) -> None:
     asked = job(job=job_settings(recipe), instance_type="ml.m5.xlarge", weights_url=URL)

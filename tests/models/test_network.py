@@ -68,18 +68,18 @@ class TestEveryRecipe:
         before = state(network)
         step(network, recipe)
         changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
-        if tiny_settings(recipe=recipe).model.frozen:
+        model = tiny_settings(recipe=recipe).model
+        if model.frozen:
             assert changed == {"head.weight", "head.bias"}
         else:
-            unmoved = {
-                name
-                for name, weight in network.named_parameters()
-                if name not in changed and weight.grad.any()  # type: ignore[union-attr]
-            }
+            learning = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+            unmoved = {name for name, weight in learning.items() if name not in changed and weight.grad.any()}  # type: ignore[union-attr]
             assert not unmoved
             assert {"head.weight", "head.bias"} < changed
-            assert any("running_mean" in name for name in changed)
-            assert len(changed) > len(before) / 2
+            assert any("running_mean" in name for name in changed) is not model.frozen_norms
+            assert len(changed) > (len(learning) if model.frozen_norms else len(before)) / 2
+            if model.frozen_stages:
+                assert len(learning) < len(list(network.parameters()))
 
 
 def test_only_the_course_recipe_is_frozen() -> None:
@@ -91,6 +91,40 @@ def test_a_frozen_backbone_stays_in_inference_mode() -> None:
     assert network.head.training
     assert not any(module.training for module in network.backbone.modules())
     assert not any(weight.requires_grad for weight in network.backbone.parameters())
+
+
+def test_frozen_norms_keep_their_statistics_and_learn_the_rest() -> None:
+    torch.manual_seed(0)
+    network = build_network(
+        tiny_settings("model.pretrained=false", "model.frozen_norms=true", recipe="mobilenetv2"), CLASSES
+    )
+    before = state(network)
+    step(network, "mobilenetv2")
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert not any("running" in name or "tracked" in name for name in changed)
+    assert {"backbone.bn1.weight", "backbone.bn1.bias", "backbone.conv_stem.weight", "head.weight"} <= changed
+
+
+def test_frozen_stages_stay_as_they_came() -> None:
+    torch.manual_seed(0)
+    network = build_network(
+        tiny_settings("model.pretrained=false", "model.frozen_stages=2", recipe="mobilenetv2"), CLASSES
+    )
+    before = state(network)
+    step(network, "mobilenetv2")
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    early = ("backbone.conv_stem", "backbone.bn1", "backbone.blocks.0.")
+    assert {name for name in before if name.startswith(early)} & changed == set()
+    assert {"backbone.blocks.1.0.bn1.running_mean", "backbone.blocks.1.0.conv_pw.weight"} <= changed
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stages", "said"),
+    [("mobilenetv2_050", 8, "has 8 stages, of which one must learn; got 8"), ("smallcnn", 1, "has no stages")],
+)
+def test_stages_that_cannot_be_frozen_are_refused(backbone: str, stages: int, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        network_of(backbone, frozen_stages=stages)
 
 
 def test_normalising_is_part_of_the_network() -> None:

@@ -16,7 +16,7 @@ def recipe(name: str) -> RunSettings:
 
 
 def test_the_recipes_that_are_promised_ship() -> None:
-    assert recipe_names() == ["course", "mobilenetv2", "resnet101", "resnet50", "smallcnn"]
+    assert recipe_names() == ["course", "flagship", "mobilenetv2", "resnet101", "resnet50", "smallcnn"]
     shipped = [entry.name for entry in files("bintally.training.recipes").iterdir() if entry.name.endswith(".toml")]
     assert sorted(shipped) == [f"{name}.toml" for name in recipe_names()]
 
@@ -73,5 +73,5 @@ def test_no_setting_can_crop() -> None:
 
 @pytest.mark.parametrize("name", ["", "resnet", "../settings", "resnet50.toml", "__init__"])
 def test_no_such_recipe_lists_those_there_are(name: str) -> None:
-    with pytest.raises(SettingsError, match=r"choose course, mobilenetv2, .*--config FILE"):
+    with pytest.raises(SettingsError, match=r"choose course, flagship, mobilenetv2, .*--config FILE"):
         recipe_text(name)

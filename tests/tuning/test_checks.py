@@ -23,7 +23,7 @@ def space(*lines: str) -> Space:
 
 
 def test_the_spaces_that_ship_suit_the_recipes_they_are_meant_for() -> None:
-    for name in ("smallcnn", "mobilenetv2", "resnet50", "resnet101", "course"):
+    for name in ("smallcnn", "mobilenetv2", "flagship", "resnet50", "resnet101", "course"):
         check_space(find_space("default"), recipe(name))
     check_space(find_space("resnet101-course"), recipe("resnet101"))
     check_space(find_space("extended"), recipe("resnet50"))

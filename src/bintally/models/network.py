@@ -12,9 +12,11 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from bintally.errors import SettingsError, WeightsError
+from bintally.models.depthwise import speed_up
 from bintally.settings import ModelSettings
 
 SMALL_CNN = "smallcnn"
@@ -77,13 +79,17 @@ class CountNetwork(nn.Module):
         """
         super().__init__()
         self.backbone = _backbone(settings, hub=hub)
+        speed_up(self.backbone)
         self.frozen = settings.frozen
+        self.norms_frozen = settings.frozen_norms
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(_features(self.backbone), classes)
         self.register_buffer("mean", torch.tensor(mean).mul(255).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).mul(255).view(1, 3, 1, 1), persistent=False)
         if self.frozen:
             self.backbone.requires_grad_(False)
+        elif settings.frozen_stages:
+            _freeze_stages(self.backbone, settings)
 
     def forward(self, photos: Tensor) -> Tensor:
         """Logits float32[N,C] of photos uint8[N,S,S,3]."""
@@ -97,11 +103,32 @@ class CountNetwork(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> "CountNetwork":
-        """Switch between training and inference; a frozen backbone, its batch norms included, stays in inference."""
+        """Switch between training and inference; frozen backbone, stages and norms stay in inference."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
+            return self
+        for layer in self.backbone.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (
+                self.norms_frozen or not (layer.affine and layer.weight.requires_grad)
+            ):
+                layer.train(False)
         return self
+
+
+def _freeze_stages(backbone: nn.Module, settings: ModelSettings) -> None:
+    """Let the first stages stay as they came; timm says which weights are whose."""
+    if not hasattr(backbone, "group_matcher"):
+        raise SettingsError(f"model.frozen_stages: {settings.backbone!r} has no stages that could be frozen")
+    stages = group_parameters(backbone, backbone.group_matcher(coarse=True))  # type: ignore[operator]
+    if settings.frozen_stages >= len(stages):
+        raise SettingsError(
+            f"model.frozen_stages: {settings.backbone!r} has {len(stages)} stages, of which one must learn; "
+            f"got {settings.frozen_stages}. To train the head alone: model.frozen = true"
+        )
+    for stage in sorted(stages)[: settings.frozen_stages]:
+        for name in stages[stage]:
+            backbone.get_parameter(name).requires_grad_(False)
 
 
 def _features(backbone: nn.Module) -> int:
