@@ -55,6 +55,13 @@ def expected(checkpoint: Checkpoint, photos: list[bytes]) -> np.ndarray:
     return facts.classes.expand(torch.softmax(logits / facts.temperature, dim=1).numpy())
 
 
+def test_it_names_no_source_file_of_the_machine_it_was_made_on(tiny_run: Path) -> None:
+    data = (tiny_run / "model.onnx").read_bytes()
+    assert b"site-packages" not in data
+    assert b"stack_trace" not in data
+    assert b"file:" not in data
+
+
 def test_the_model_file_equals_the_checkpoint_on_real_photos(
     drawn: Manifest, tiny_checkpoint: Checkpoint, tiny_engine: Engine
 ) -> None:
@@ -110,7 +117,8 @@ def test_everything_travels_in_the_one_file(tiny_checkpoint: Checkpoint, tiny_ru
     assert facts.temperature == tiny_checkpoint.facts.temperature
     assert (facts.side_px, facts.mean, facts.std) == (32, settings.data.mean, settings.data.std)
     assert facts.resize == "squash-bicubic"
-    assert facts.provenance == provenance
+    assert facts.provenance.source.startswith(f"folder:{Path(provenance.source).name}-")
+    assert facts.provenance == provenance.model_copy(update={"source": facts.provenance.source})
     assert facts.provenance.licence == provenance.licence
     assert "NC" in facts.provenance.licence
     assert facts.metrics == tiny_checkpoint.facts.metrics

@@ -25,7 +25,7 @@ def without_local_paths(manifest: Manifest) -> Manifest:
     The digits tell folders of one name apart; they stand for the whole path, which cannot be read from them.
     """
     header = manifest.header
-    names = {text: _folder_name(text) for text in (header.source, *header.extra.values()) if _is_local(text)}
+    names = {text: shareable(text) for text in (header.source, *header.extra.values()) if _is_local(text)}
     extra = {key: names.get(text, text) for key, text in header.extra.items()}
     problem, root = pl.col("problem"), str(manifest.root.resolve())
     for written, name in _spellings(names | {root: _folder_name(root)}):
@@ -35,6 +35,15 @@ def without_local_paths(manifest: Manifest) -> Manifest:
         root=manifest.root,
         header=replace(header, source=names.get(header.source, header.source), extra=extra),
     )
+
+
+def shareable(address: str) -> str:
+    """Where photos come from, for others: of a folder of this machine, its name and 8 hex digits.
+
+    >>> shareable("s3://aft-vbi-pds")
+    's3://aft-vbi-pds'
+    """
+    return _folder_name(address) if _is_local(address) else address
 
 
 def _is_local(text: str) -> bool:
