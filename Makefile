@@ -3,6 +3,7 @@
 #   make demo                              the whole path on drawn bins
 #   make demo SOURCE=URL-or-folder         the same on real photos; PHOTOS=2000 WEIGHTS=FILE may follow
 #   make test lint types                   what CI checks
+#   make flagship DATA=dataset WEIGHTS=FILE   trains the model that ships, anew
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -24,7 +25,7 @@ export UV_PYTHON_DOWNLOADS := never
 # by OUT, nothing is removed.
 DEMO_PARTS := bucket data runs evaluation
 
-.PHONY: help demo test lint types bench docs install clean
+.PHONY: help demo flagship test lint types bench docs install clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -40,6 +41,13 @@ demo: install ## the whole path once, into ./demo: SOURCE=URL-or-folder PHOTOS=N
 	fi
 	$(BIN)/bintally demo --out "$(OUT)" $(if $(SOURCE),--source "$(SOURCE)") $(if $(PHOTOS),--photos $(PHOTOS)) \
 	  $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+flagship: install ## the model that ships, anew: DATA=dataset WEIGHTS=FILE; two runs into ./runs, then one file
+	for seed in 0 1; do \
+	  $(BIN)/bintally train "$(DATA)" --recipe flagship --weights "$(WEIGHTS)" --seed $$seed --out runs/flagship-$$seed; \
+	done
+	$(BIN)/bintally export runs/flagship-0 runs/flagship-1 --mirror --half --data "$(DATA)" --name abid \
+	  --out packages/bintally-model-abid/src/bintally_model_abid/model.onnx
 
 test: install ## all tests and doctests, in WORKERS processes (3) of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
@@ -60,7 +68,7 @@ docs: install ## write docs/cli.md anew
 
 install: $(STAMP) ## install everything into .venv, once for each change of pyproject.toml or uv.lock
 
-$(STAMP): pyproject.toml uv.lock $(filter .venv-uv/%,$(UV))
+$(STAMP): pyproject.toml packages/bintally-model-abid/pyproject.toml uv.lock $(filter .venv-uv/%,$(UV))
 	@echo "Installing into .venv what uv.lock names. On Linux (x86-64) that is about 3.2 GB to download, less what uv has"
 	@echo "in its cache, and 6.9 GB on disk: PyTorch from PyPI brings NVIDIA's libraries. How to take the CPU build"
 	@echo "instead: CONTRIBUTING.md. Counting and verifying alone take 190 MB on disk: pip install ."

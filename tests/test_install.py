@@ -16,18 +16,30 @@ from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 200_000_000
+MOST_MODEL_BYTES = 15_000_000
 UV = Path(sys.executable).parent / "uv"
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that holds Bintally without any extra."""
-    venv = tmp_path_factory.mktemp("plain") / "venv"
+    return install(tmp_path_factory.mktemp("plain") / "venv")
+
+
+@pytest.fixture(scope="module")
+def with_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that holds the model that ships, too."""
+    return install(tmp_path_factory.mktemp("abid") / "venv", "--extra", "abid")
+
+
+def install(venv: Path, *extras: str) -> Path:
+    """Make a virtual environment with Bintally."""
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment |= {"UV_PROJECT_ENVIRONMENT": str(venv), "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"}
     # With bytecode, as pip leaves it. Bintally itself is built anew: the cache may hold an older one.
-    command = [UV, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode"]
-    command += ["--reinstall-package", "bintally"]
+    command = [UV, "sync", "--frozen", "--no-dev", "--no-editable", "--compile-bytecode", *extras]
+    for built in ("bintally", "bintally-model-abid"):
+        command += ["--reinstall-package", built]
     for more in (["--offline"], []):
         done = subprocess.run([*command, *more], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -81,6 +93,35 @@ def test_it_counts(plain: Path, tmp_path: Path) -> None:
     done = bintally(plain, "count", str(photo), "--model", str(model), "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["photo"] == "01012.jpg"
+
+
+def test_with_the_model_it_counts_right_after_installing(with_model: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "01012.jpg"
+    photo.write_bytes(draw_photo(2))
+    done = bintally(with_model, "count", str(photo), "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert len(answer["probabilities"]) == 21
+    assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_model_is_whole_and_says_what_it_forbids(with_model: Path) -> None:
+    verified = bintally(with_model, "models", "verify")
+    assert verified.returncode == 0, verified.stderr
+    assert "(as installed)" in verified.stdout
+    assert "It answers as where it was exported" in verified.stdout
+    shown = bintally(with_model, "models", "show")
+    assert "bintally-model-abid 0.1.0" in shown.stdout
+    assert "CC BY-NC-SA 3.0 US, non-commercial" in shown.stdout
+    assert "Intended use" in shown.stdout
+
+
+def test_the_model_stays_small_and_names_no_folder_of_the_machine_it_was_made_on(with_model: Path) -> None:
+    (model,) = with_model.glob("lib/python*/site-packages/bintally_model_abid/model.onnx")
+    data = model.read_bytes()
+    assert len(data) < MOST_MODEL_BYTES
+    assert b"file:" not in data
+    assert b"site-packages" not in data
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from bintally.inference import library
 from bintally.inference.find import ENVIRONMENT_VARIABLE, FILE_NAME, find_model
 from bintally.inference.library import ENTRY_POINT_GROUP
 
-HOW = r"Make one: bintally train DATA .*bintally export RUN.*--model"
+HOW = r"Get one .*bintally\[abid\]'. Make one: bintally train DATA .*bintally export RUN.*--model"
 
 
 @pytest.fixture

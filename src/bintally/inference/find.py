@@ -9,6 +9,7 @@ from bintally.inference.library import added_names, installed_names, known_model
 ENVIRONMENT_VARIABLE = "BINTALLY_MODEL"
 FILE_NAME = "model.onnx"
 HOW_TO_GET_ONE = (
+    "Get one for non-commercial use: pip install 'bintally[abid]'. "
     "Make one: bintally train DATA --recipe NAME --out RUN, then bintally export RUN; "
     f"name it with --model RUN/{FILE_NAME} or ${ENVIRONMENT_VARIABLE}"
 )
