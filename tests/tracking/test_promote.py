@@ -39,7 +39,10 @@ def runs(drawn: Manifest, tiny_run: Path, tmp_path_factory: pytest.TempPathFacto
     bad = folder / "bad"
     export(fit_tiny(drawn, bad, "seed=5", "epochs=2", "optimiser.lr=0.5"), bad / "model.onnx")
     alike = folder / "alike"
-    export(fit_tiny(drawn, alike, "seed=3", "epochs=6", "batch_size=8", "optimiser.lr=0.0011"), alike / "model.onnx")
+    # So near that it answers nearly the same on every kind of CPU: at 0.0011 some took twenty photos for a difference.
+    export(
+        fit_tiny(drawn, alike, "seed=3", "epochs=6", "batch_size=8", "optimiser.lr=0.00100001"), alike / "model.onnx"
+    )
     return {"good": good, "bad": bad, "alike": alike}
 
 
