@@ -1,6 +1,6 @@
 """Strided depthwise convolutions whose gradient is fast in 16 bits on a CPU: the same function, the same weights.
 
-oneDNN has no fast gradient for them there: of a training step of MobileNetV2 in bf16, four layers took a third of the
+oneDNN has no fast gradient for them there: of a training step of MobileNetV2 in bf16, four layers took 40 % of the
 time (results/README.md). The gradient of a strided convolution is a plain one over the outgoing gradient with zeros
 between its numbers (Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4.5), and
 that one is fast. Refuses nothing: wherever it does not apply, PyTorch's own convolution answers.
