@@ -84,6 +84,21 @@ def test_so_it_does_for_closed_counts(drawn: Manifest, five: tuple[Checkpoint, P
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
 
 
+def test_and_for_a_network_that_enlarges_its_photos(
+    drawn: Manifest, tiny_checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    model = tiny_checkpoint.facts.settings.model.model_copy(update={"enlarged_px": 48})
+    settings = tiny_checkpoint.facts.settings.model_copy(update={"model": model})
+    network = build_network(settings, tiny_checkpoint.facts.classes).eval()
+    network.load_state_dict(tiny_checkpoint.network.state_dict())
+    enlarging = Checkpoint(network=network, facts=tiny_checkpoint.facts.model_copy(update={"settings": settings}))
+    export(enlarging, tmp_path / "model.onnx")
+    photos = photos_of(drawn)
+    wanted = expected(enlarging, photos)
+    assert abs(wanted - expected(tiny_checkpoint, photos)).max() > 0.01, "or it would not matter"
+    np.testing.assert_allclose(Engine(tmp_path / "model.onnx").predict(photos), wanted, atol=1e-4)
+
+
 def test_the_temperature_is_in_the_graph(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
     hotter = Checkpoint(
         network=tiny_checkpoint.network, facts=tiny_checkpoint.facts.model_copy(update={"temperature": 7.5})

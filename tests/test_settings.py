@@ -107,6 +107,7 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[data]\ncounts = [1, 1000000000]", "data: .*up to 255"),
         ("[model]\ndropout = 1.0", "model.dropout: "),
         ("[model]\npad_type = 'valid'", "model.pad_type: "),
+        ("[model]\nenlarged_px = 223", r"model.enlarged_px: .*data.side_px \(224\), or 0 .*got 223"),
         ("epochs = ", "not TOML"),
         ("epochs = 1\nepochs = 2", "not TOML"),
     ],

@@ -19,7 +19,9 @@ TINY = ("data.side_px=32", "epochs=2", "batch_size=16", "precision='fp32'")
 
 def tiny_settings(*changes: str, recipe: str = "smallcnn") -> RunSettings:
     """A recipe at its smallest, with `changes`."""
-    return parse_settings(recipe_text(recipe), name=recipe, overrides=[*TINY, *changes])
+    text = recipe_text(recipe)
+    enlarged = ["model.enlarged_px=48"] if parse_settings(text, name=recipe).model.enlarged_px else []
+    return parse_settings(text, name=recipe, overrides=[*TINY, *enlarged, *changes])
 
 
 def draw_dataset(folder: Path, photos: int = 120, seed: int = 0) -> Manifest:

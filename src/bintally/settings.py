@@ -40,6 +40,9 @@ class ModelSettings(_Section):
         "batch", description="of 'smallcnn': over each process's batch, or over groups of a photo's channels"
     )
     pad_type: Literal["", "same"] = Field("", description="'same': TensorFlow's padding, for weights trained with it")
+    enlarged_px: Annotated[int, Field(ge=0, le=1024)] = Field(
+        0, description="the network enlarges photos to this side before it looks: finer features; 0: it does not"
+    )
 
 
 class DataSettings(_Section):
@@ -114,6 +117,15 @@ class RunSettings(_Section):
     data: DataSettings = DataSettings()
     augment: AugmentSettings = AugmentSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
+
+    @model_validator(mode="after")
+    def _enlarged(self) -> Self:
+        if 0 < self.model.enlarged_px < self.data.side_px:
+            raise ValueError(
+                f"model.enlarged_px: expected at least data.side_px ({self.data.side_px}), or 0 for as it is; "
+                f"got {self.model.enlarged_px}"
+            )
+        return self
 
     @property
     def content_hash(self) -> str:

@@ -332,3 +332,16 @@ def test_the_weights_beside_the_project_fit(recipe: str) -> None:
     assert not torch.equal(after["backbone.conv_stem.weight"], before["backbone.conv_stem.weight"])
     assert torch.equal(after["head.weight"], before["head.weight"])
     assert 0 < step(network, recipe) < 10
+
+
+def test_photos_are_enlarged_inside_the_network() -> None:
+    network = network_of("smallcnn", enlarged_px=48).eval()
+    seen: list[torch.Tensor] = []
+    network.backbone.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    halves = torch.zeros((1, 32, 32, 3), dtype=torch.uint8)
+    halves[:, :, 16:] = 255
+    network(halves)
+    assert seen[0].shape == (1, 3, 48, 48)
+    row = seen[0][0, 0, 24]
+    torch.testing.assert_close((row[:23], row[25:]), (torch.full((23,), -1.0), torch.full((23,), 1.0)))
+    assert row.diff().min() >= 0, "bilinear: it rises from black to white and does not overshoot"

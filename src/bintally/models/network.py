@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models import group_parameters
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bintally.errors import SettingsError, WeightsError
 from bintally.models.depthwise import speed_up
@@ -80,6 +81,7 @@ class CountNetwork(nn.Module):
         super().__init__()
         self.backbone = _backbone(settings, hub=hub)
         speed_up(self.backbone)
+        self.enlarged_px = settings.enlarged_px
         self.frozen = settings.frozen
         self.norms_frozen = settings.frozen_norms
         self.dropout = nn.Dropout(settings.dropout)
@@ -94,6 +96,8 @@ class CountNetwork(nn.Module):
     def forward(self, photos: Tensor) -> Tensor:
         """Logits float32[N,C] of photos uint8[N,S,S,3]."""
         pixels = (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        if self.enlarged_px:
+            pixels = functional.interpolate(pixels, size=(self.enlarged_px, self.enlarged_px), mode="bilinear")
         if self.frozen:
             with torch.no_grad():
                 features = self.backbone(pixels)

@@ -53,7 +53,7 @@ def _exposed(photo: Photo, settings: AugmentSettings, rng: np.random.Generator) 
     tint = 1 + rng.uniform(-settings.tint, settings.tint, size=3)
     levels = (np.arange(256)[:, None] * brightness * tint - _GREY) * contrast + _GREY  # [256,3]
     table = np.clip(levels, 0, 255).astype(np.uint8)
-    return np.stack([table[:, channel][photo[..., channel]] for channel in range(3)], axis=-1)
+    return np.array(Image.fromarray(photo).point(table.T.ravel().tolist()))
 
 
 def _shrunk(photo: Photo, shrink: float, rng: np.random.Generator) -> Photo:
