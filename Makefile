@@ -20,6 +20,8 @@ STAMP := .venv/.installed
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo .venv-uv/bin/uv)
 # The interpreter is one that is here; none is fetched.
 export UV_PYTHON_DOWNLOADS := never
+# Where an image sets this, as images of Python often do, every process that a test starts compiles all of torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What `make demo` leaves in ./demo, and removes when it is run again; with anything else in it, or in a folder named
 # by OUT, nothing is removed.
