@@ -4,7 +4,7 @@ All photos lie on the GPU, where they are changed too; a whole step (draw, chang
 and several runs replay theirs side by side. What a run learns, by which loss and schedule, is its recipe's; the changes
 to photos follow `bintally.models.preprocess`, drawn from other random numbers.
 
-    python experiments/on_gpu.py PACK WEIGHTS JOBS OUT --lanes 3 --seconds 400
+    python experiments/on_gpu.py PACK PACK/weights JOBS OUT --lanes 3 --seconds 400
 
 PACK is a folder made by experiments/pack_for_gpu.py. JOBS is a folder of *.json, taken in the order of their names:
 {"name", "weights": "FILE in WEIGHTS", "epochs", "set": ["key=value", ...]}, over recipe flagship. Optional: "cost" of a
@@ -135,8 +135,7 @@ class Lane:
         self.graph = None
         if CUDA:
             self.stream = torch.cuda.Stream()
-            if not job.get("eager"):
-                self._capture()
+            self._capture()
 
     def _averaging(self) -> CountNetwork:
         average = copy.deepcopy(self.network).eval()
