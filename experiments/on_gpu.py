@@ -10,7 +10,8 @@ PACK is a folder made by experiments/pack_for_gpu.py. JOBS is a folder of *.json
 {"name", "weights": "FILE in WEIGHTS", "epochs", "set": ["key=value", ...]}, over recipe flagship. Optional: "cost" of a
 photo beside other runs'; "teacher": [names of finished runs] with "share" of their mean in the targets, "unseen": true
 to ask each only about what it did not learn from; "fold": [which, of how many] parts of train to leave out.
-A run that would not be done after SECONDS is shortened, its rate falling faster. Each run leaves in OUT:
+A run that would not be done after SECONDS is shortened, its rate falling faster. Each run leaves in OUT, from its first
+quarter on:
 NAME.safetensors (averaged weights, large ones in 16 bits; settings, curve and seconds in its metadata) and, where PACK
 has val and calibration, NAME.npz (their logits, of photos and of mirror images, in the order of PACK).
 """
@@ -80,8 +81,8 @@ class Dropout(nn.Module):
 class Lane:
     """One run."""
 
-    def __init__(self, job: dict, store: Store, weights: Path, table: Tensor | None) -> None:  # type: ignore[type-arg]
-        self.job, self.name, self.store = job, str(job["name"]), store
+    def __init__(self, job: dict, store: Store, weights: Path, out: Path, table: Tensor | None) -> None:  # type: ignore[type-arg]
+        self.job, self.name, self.store, self.out = job, str(job["name"]), store, out
         self.settings: RunSettings = parse_settings(recipe_text("flagship"), name=self.name, overrides=job["set"])
         settings = self.settings
         torch.manual_seed(settings.seed)
@@ -267,6 +268,7 @@ class Lane:
             row["held_loss"] = float(functional.cross_entropy(logits, classes))
             row["held_accuracy"] = float((logits.argmax(1) == classes).float().mean())
         self.curve.append(row)
+        self.write()
         print(self.name, " ".join(f"{key} {value:.4g}" for key, value in row.items()), flush=True)
 
     @torch.inference_mode()
@@ -281,25 +283,31 @@ class Lane:
                         found[place].append(self.average(view).float())
         return [torch.cat(each) for each in found if each]
 
-    def finish(self, out: Path) -> None:
+    def write(self) -> None:
+        """Write the averaged network as it is: a machine that is taken back then leaves what its last look left."""
+        state = {key: value.detach().cpu().contiguous() for key, value in self.average.state_dict().items()}
+        small = {key: value.half() if value.numel() >= LARGE else value for key, value in state.items()}
+        told = {
+            "job": self.job,
+            "settings": self.settings.model_dump(mode="json"),
+            "steps": [self.done, self.steps],
+            "seconds": round(self.seconds, 1),
+            "device": torch.cuda.get_device_name() if CUDA else "CPU",
+            "curve": self.curve,
+        }
+        made = self.out / f"{self.name}.part"
+        save_file(small, made, metadata={"told": json.dumps(told)})
+        made.replace(self.out / f"{self.name}.safetensors")
+
+    def finish(self) -> None:
         """Write what was found, and let go of what only learning needs."""
         if CUDA:
             self.stream.synchronize()
         self.seconds = time.monotonic() - self.began
         if len(self.store.held):
             plain, mirror = self.answers(self.store.held, fp32=True, mirror=True)
-            np.savez_compressed(out / f"{self.name}.npz", plain=plain.cpu().numpy(), mirror=mirror.cpu().numpy())
-        state = {key: value.detach().cpu().contiguous() for key, value in self.average.state_dict().items()}
-        small = {key: value.half() if value.numel() >= LARGE else value for key, value in state.items()}
-        told = {
-            "job": self.job,
-            "settings": self.settings.model_dump(mode="json"),
-            "steps": self.steps,
-            "seconds": round(self.seconds, 1),
-            "device": torch.cuda.get_device_name() if CUDA else "CPU",
-            "curve": self.curve,
-        }
-        save_file(small, out / f"{self.name}.safetensors", metadata={"told": json.dumps(told)})
+            np.savez_compressed(self.out / f"{self.name}.npz", plain=plain.cpu().numpy(), mirror=mirror.cpu().numpy())
+        self.write()
         self.graph = self.optimiser = self.network = self.order = None  # type: ignore[assignment]
 
     def of_train(self) -> Tensor:
@@ -359,7 +367,7 @@ def main() -> None:
                 continue
             taken.add(path.name)
             try:
-                lanes.append(Lane(job, store, options.weights, teach(job, finished)))
+                lanes.append(Lane(job, store, options.weights, options.out, teach(job, finished)))
                 print(f"{time.monotonic() - began:.0f} s: begins {job['name']}, {lanes[-1].steps} steps", flush=True)
             except Exception:  # noqa: BLE001 - the other runs go on
                 traceback.print_exc()
@@ -372,7 +380,7 @@ def main() -> None:
                 ended = lane.advance()
                 steps += (lane.done - before) * lane.batch * lane.cost
                 if ended:
-                    lane.finish(options.out)
+                    lane.finish()
                     finished[lane.name] = lane
                     lanes.remove(lane)
                     told, steps = time.monotonic(), 0.0
