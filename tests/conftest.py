@@ -3,6 +3,7 @@
 Nobody may change them; `tests.tiny_run` has `copy_dataset` for tests that spoil one.
 """
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from bintally.data.manifest import Manifest
     from bintally.inference.engine import Engine
     from bintally.models.checkpoint import Checkpoint
+
+
+def pytest_collection_finish() -> None:
+    """What all test files import lives on: Optuna, which collects garbage after every trial, need not look at it."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """As it was, or libraries written in C++ complain of leaks at the end."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

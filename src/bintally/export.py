@@ -21,7 +21,7 @@ from bintally.models.ensemble import Ensemble
 
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-3
-_LARGE = 16_384  # smaller weights stay in 32 bits: few bytes, and rounding them changes most (results/experiments.csv)
+_LARGE = 4_096  # smaller weights stay in 32 bits: few bytes, and rounding them changes most (results/experiments.csv)
 _OPSET = 18
 
 

@@ -141,14 +141,14 @@ def test_as_a_model_file(
     whole = model_facts(both)
     assert whole.name == "tiny"
     stored = onnx.load(tmp_path / "both.onnx").graph.initializer
-    kinds = {each.data_type for each in stored if math.prod(each.dims) >= 16_384}
+    kinds = {each.data_type for each in stored if math.prod(each.dims) >= 4_096}
     assert kinds == {onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT}
 
 
 def test_what_16_bits_cannot_hold_is_not_written(other: Checkpoint, tmp_path: Path) -> None:
     network = copy.deepcopy(other.network)
     with torch.no_grad():
-        next(weights for weights in network.parameters() if weights.numel() > 16_384).mul_(1e6)
+        next(weights for weights in network.parameters() if weights.numel() > 4_096).mul_(1e6)
     with pytest.raises(ModelError, match=r"more than 0\.001; not written"):
         export(Checkpoint(network=network, facts=other.facts), tmp_path / "m.onnx", half=True)
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.callbacks import Callback, LambdaCallback
-from safetensors.torch import load_file
 from tests.tiny_run import fit_tiny, tiny_settings
 from tests.tracking.conftest import Server
 
@@ -63,8 +62,7 @@ def steps(store: Store, run: Any, key: str) -> list[int]:
 def result(run: Path) -> Any:
     """What a run ends with, but for its times."""
     curves = [line.rpartition(",")[0] for line in (run / "curves.csv").read_text().splitlines()]
-    weights = {name: tensor.tolist() for name, tensor in load_file(run / "checkpoint.safetensors").items()}
-    return curves, weights
+    return curves, (run / "checkpoint.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,11 +111,12 @@ def state_of(run: Path) -> dict[str, Any]:
 
 
 def found(run: Path) -> dict[str, Any]:
-    """Everything a run ends with but how long it took; floats as they are."""
+    """Everything a run ends with but how long it took; floats as they are, weights by their bytes."""
     checkpoint = load_checkpoint(run)
     facts = checkpoint.facts.model_dump(exclude={"name", "seconds", "sittings", "provenance"})
     curves = [line.rpartition(",")[0] for line in (run / CURVES_NAME).read_text().splitlines()]
-    weights = {name: tensor.tolist() for name, tensor in checkpoint.network.state_dict().items()}
+    state = checkpoint.network.state_dict()
+    weights = {name: sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in state.items()}
     return {"facts": facts, "curves": curves, "weights": weights}
 
 

@@ -44,8 +44,8 @@ def curve(run: Path) -> list[list[float]]:
         return [[float(row[name]) for name in list(row)[:6]] for row in csv.DictReader(file)]
 
 
-def weights(run: Path) -> dict[str, list[float]]:
-    return {name: each.flatten().tolist() for name, each in load_checkpoint(run).network.state_dict().items()}
+def weights(run: Path) -> dict[str, bytes]:
+    return {name: each.numpy().tobytes() for name, each in load_checkpoint(run).network.state_dict().items()}
 
 
 def test_one_instance_leaves_what_training_anywhere_leaves(drawn: Manifest, tmp_path: Path) -> None:
