@@ -10,10 +10,9 @@ PACK is a folder made by experiments/pack_for_gpu.py. JOBS is a folder of *.json
 {"name", "weights": "FILE in WEIGHTS", "epochs", "set": ["key=value", ...]}, over recipe flagship. Optional: "cost" of a
 photo beside other runs'; "teacher": [names of finished runs] with "share" of their mean in the targets, "unseen": true
 to ask each only about what it did not learn from; "fold": [which, of how many] parts of train to leave out.
-A run that would not be done after SECONDS is shortened, its rate falling faster. Each run leaves in OUT, from its first
-quarter on:
-NAME.safetensors (averaged weights, large ones in 16 bits; settings, curve and seconds in its metadata) and, where PACK
-has val and calibration, NAME.npz (their logits, of photos and of mirror images, in the order of PACK).
+A run that would not be done after SECONDS is shortened, its rate falling faster. Each run leaves in OUT, after every
+quarter, NAME.safetensors (averaged weights, large ones in 16 bits; settings, curve and seconds in its metadata) and, at its
+end and where PACK has val and calibration, NAME.npz (their logits, of photos and of mirror images, in the order of PACK).
 """
 
 import argparse
@@ -37,7 +36,7 @@ from bintally.models.network import CountNetwork, load_backbone
 from bintally.settings import RunSettings, parse_settings
 from bintally.training.recipes import recipe_text
 
-LARGE = 16_384  # as in bintally.export: smaller weights stay in 32 bits
+LARGE = 16_384  # smaller weights stay in 32 bits
 LAST = 20
 CLASSES = LAST + 1
 GREY = 127.5
@@ -285,6 +284,7 @@ class Lane:
 
     def write(self) -> None:
         """Write the averaged network as it is: a machine that is taken back then leaves what its last look left."""
+        self.seconds = time.monotonic() - self.began
         state = {key: value.detach().cpu().contiguous() for key, value in self.average.state_dict().items()}
         small = {key: value.half() if value.numel() >= LARGE else value for key, value in state.items()}
         told = {
@@ -303,7 +303,6 @@ class Lane:
         """Write what was found, and let go of what only learning needs."""
         if CUDA:
             self.stream.synchronize()
-        self.seconds = time.monotonic() - self.began
         if len(self.store.held):
             plain, mirror = self.answers(self.store.held, fp32=True, mirror=True)
             np.savez_compressed(self.out / f"{self.name}.npz", plain=plain.cpu().numpy(), mirror=mirror.cpu().numpy())
