@@ -11,8 +11,9 @@ PACK is a folder made by experiments/pack_for_gpu.py. JOBS is a folder of *.json
 photo beside other runs'; "teacher": [names of finished runs] with "share" of their mean in the targets, "unseen": true
 to ask each only about what it did not learn from; "fold": [which, of how many] parts of train to leave out.
 A run that would not be done after SECONDS is shortened, its rate falling faster. Each run leaves in OUT, after every
-quarter, NAME.safetensors (averaged weights, large ones in 16 bits; settings, curve and seconds in its metadata) and, at its
-end and where PACK has val and calibration, NAME.npz (their logits, of photos and of mirror images, in the order of PACK).
+quarter, NAME.safetensors (averaged weights, large ones in 16 bits; settings, curve and seconds in its metadata) and, at
+its end and where PACK has val and calibration, NAME.npz (their logits, of photos and of mirror images, in the order of
+PACK).
 """
 
 import argparse
