@@ -107,6 +107,9 @@ class RunSettings(_Section):
     label_softness: Annotated[float, Field(ge=0)] = Field(
         0.0, description="standard deviation, in items, of the target around the true count; 0: plain cross entropy"
     )
+    teacher_weight: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.7, description="with --teacher: share of the target that is what the teachers think, not what is recorded"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the machine has it")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that decode photos beside the training one")
     sync_batch_norm: bool = Field(

@@ -36,6 +36,18 @@ def test_a_run_is_trained_and_said(bintally: Bintally, drawn: Manifest, tmp_path
     assert "holds a finished run already" in again.err
 
 
+def test_a_teacher_is_named_to_the_end(bintally: Bintally, drawn: Manifest, tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "student"
+    options = ["--recipe", "smallcnn", *SMALL, "--epochs", "1", "--teacher", tiny_run, "--out", out]
+    run = bintally("train", drawn.root, *options)
+    assert run.code == 0, run.err
+    assert bintally("export", out).code == 0
+    assert "tiny (settings" in bintally("models", "show", out / "model.onnx").out.partition("taught by")[2]
+    run = bintally("train", drawn.root, *options[:-3], tmp_path / "nowhere", "--out", tmp_path / "other")
+    assert run.code == 6
+    assert "nowhere/checkpoint.json: no finished run there" in run.err
+
+
 def test_the_benchmark_takes_two_steps_from_a_weights_file(bintally: Bintally, drawn: Manifest, tmp_path: Path) -> None:
     weights, out = tmp_path / "mine.safetensors", tmp_path / "run"
     state = timm.create_model("resnet50").state_dict()

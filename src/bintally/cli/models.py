@@ -134,6 +134,8 @@ def _facts(model: "KnownModel", facts: "ModelFacts") -> "Iterator[tuple[str, str
         yield "answers", runs + (", over a photo and its mirror image" if facts.mirror else "")
     yield "made", f"{origin.created} by Bintally {origin.bintally_version}"
     yield "from", f"photos {origin.manifest_hash} (split {origin.split_hash}), weights {origin.weights}"
+    if origin.teachers:
+        yield "taught by", ", ".join(origin.teachers)
     for metric, value in facts.metrics.items():
         yield metric, f"{value:.4f}"
     yield "licence", origin.licence

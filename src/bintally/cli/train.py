@@ -1,12 +1,15 @@
 """`bintally train`: a dataset and a recipe in, a run with a calibrated checkpoint out."""
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bintally.cli.evaluate import progress_bars
 from bintally.cli.extras import extra
 from bintally.cli.tracking import Experiment, Tracking, TrackingUri, recorded
 from bintally.errors import SettingsError
@@ -30,6 +33,13 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A settings file of one's own instead of a recipe.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's pretrained weights; without, timm's hub is asked.")
+    ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A finished run whose answers it learns beside the recorded counts; may be repeated: their mean.",
+            metavar="RUN",
+        ),
     ] = None,
     counts: Annotated[str | None, typer.Option(help="Only photos with these counts, a class each: 1-5.")] = None,
     out: Annotated[
@@ -85,6 +95,7 @@ def train(
         settings,
         run,
         weights=weights,
+        teachers=teacher or (),
         licence=licence,
         progress=progress,
         max_steps=max_steps,
@@ -104,6 +115,7 @@ def train_run(
     run: Path,
     *,
     weights: Path | None = None,
+    teachers: Sequence[Path] = (),
     licence: str | None = None,
     progress: bool = True,
     max_steps: int = -1,
@@ -116,6 +128,7 @@ def train_run(
 ) -> None:
     """Train into `run` and say how it went; see `bintally.training.fit.fit`."""
     with extra("train", "bintally train"):
+        from bintally.models.checkpoint import load_checkpoint
         from bintally.training.fit import DEFAULT_LICENCE, fit
         from bintally.training.health.watch import HealthWatch
         from bintally.training.profile.watch import ProfileWatch
@@ -125,12 +138,16 @@ def train_run(
     profiler = ProfileWatch(run, manifest, settings) if profile else None
     watchers = [each for each in (health, profiler) if each is not None]
     use = licence or DEFAULT_LICENCE
-    with recorded(tracking, run, manifest, settings, weights=weights, licence=use, resume=resume) as recorders:
+    with (
+        recorded(tracking, run, manifest, settings, weights=weights, licence=use, resume=resume) as recorders,
+        _bar("asking the teachers", shown=progress) as teaching,
+    ):
         checkpoint = fit(
             manifest,
             settings,
             run,
             weights=weights,
+            teachers=[load_checkpoint(each) for each in teachers],
             licence=use,
             callbacks=(_saying_what_is_kept_out(manifest, settings), *watchers, *recorders),
             progress=progress,
@@ -138,6 +155,7 @@ def train_run(
             resume=resume,
             checkpoint_every=checkpoint_every,
             say=typer.echo,
+            on_taught=teaching,
         )
     facts = checkpoint.facts
     typer.echo(
@@ -156,6 +174,23 @@ def _finish_profile(profiler: "ProfileWatch", checkpoint: "Checkpoint", run: Pat
     typer.echo("Profile: trying what might be faster; the run itself is over and saved")
     if (found := profiler.finish(checkpoint)) is not None:
         typer.echo(f"Profile: {found.summary}. See {run / PAGE_NAME}")
+
+
+@contextmanager
+def _bar(description: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that is there from the first call to the last, so that another can follow."""
+    with ExitStack() as stack:
+        bars: list[Callable[[int, int], None]] = []
+
+        def on_progress(done: int, total: int) -> None:
+            if shown and not bars:
+                bars.append(stack.enter_context(progress_bars())(description))
+            if bars:
+                bars[0](done, total)
+            if done == total:
+                stack.close()
+
+        yield on_progress
 
 
 def _warn(alarm: str) -> None:

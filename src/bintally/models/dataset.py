@@ -1,7 +1,7 @@
 """Manifest rows to batches.
 
 An item is asked for by (epoch, index), so that augmentation is a function of (seed, epoch, photo) on any worker.
-Batches are photos uint8[N,S,S,3], classes int64[N].
+Batches are photos uint8[N,S,S,3], classes int64[N]; with a teacher also its probabilities float32[N,C].
 """
 
 import signal
@@ -45,12 +45,13 @@ def untimed(_stage: Stage) -> AbstractContextManager[None]:
     return _NO_CLOCK
 
 
-class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
+class PhotoDataset(Dataset[tuple[Tensor, ...]]):
     """Photos of a manifest with their classes; decoded once and kept while they fit in memory.
 
     Attributes:
         paths: of the photos.
         labels: their classes, int64[photos].
+        beliefs: what a teacher thinks of them, probabilities float32[photos,C]; None: there is none.
         clock: is told each stage of the work, while it is done in this process.
     """
 
@@ -84,6 +85,7 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
             )
         self.paths = [str(root / key) for key in rows["photo_key"].filter(pl.Series(kept))]
         self.labels = torch.from_numpy(labels[kept])
+        self.beliefs: Tensor | None = None
         self._side, self._seed, self._augment = settings.data.side_px, settings.seed, augment
         fits = len(self.paths) * self._side**2 * 3 <= settings.cache_mib << 20
         self._cache: list[npt.NDArray[np.uint8] | None] | None = [None] * len(self.paths) if fits else None
@@ -99,14 +101,21 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
         part = copy(self)
         part.clock = untimed
         part.paths, part.labels = self.paths[:photos], self.labels[:photos]
+        part.beliefs = None if self.beliefs is None else self.beliefs[:photos]
         part._cache = (self._cache[:photos] if self._cache else [None] * len(part.paths)) if keep else None
         return part
+
+    def unchanged(self) -> "PhotoDataset":
+        """The same photos as they came, not augmented, as a dataset of their own that shares what is decoded."""
+        plain = copy(self)
+        plain.clock, plain._augment = untimed, None
+        return plain
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, place: Place) -> tuple[Tensor, Tensor]:
-        """(photo uint8[S,S,3], class int64[]) at (epoch, index).
+    def __getitem__(self, place: Place) -> tuple[Tensor, ...]:
+        """(photo uint8[S,S,3], class int64[]) at (epoch, index); with a teacher, its probabilities float32[C] as well.
 
         Raises:
             PhotoError: naming the photo, if it cannot be decoded.
@@ -117,13 +126,13 @@ class PhotoDataset(Dataset[tuple[Tensor, Tensor]]):
         if self._augment is not None:
             with self.clock(Stage.AUGMENT):
                 photo = augmented(photo, self._augment, seed=(self._seed, epoch, index))
-        return torch.from_numpy(photo), self.labels[index]
+        item = torch.from_numpy(photo), self.labels[index]
+        return item if self.beliefs is None else (*item, self.beliefs[index])
 
-    def collate(self, items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def collate(self, items: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Items as one batch."""
         with self.clock(Stage.COLLATE):
-            photos, classes = default_collate(items)
-            return photos, classes
+            return tuple(default_collate(items))
 
     def _photo(self, index: int) -> npt.NDArray[np.uint8]:
         kept = self._cache[index] if self._cache is not None else None
@@ -184,7 +193,7 @@ class EpochSampler(Sampler[Place]):
 
 def loader(
     dataset: PhotoDataset, settings: RunSettings, *, shuffle: bool, share: Share = Share()
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> DataLoader[tuple[Tensor, ...]]:
     """Batches of `dataset`: for training shuffled and without an incomplete last one; otherwise in order and whole."""
     skip = share.batches * settings.batch_size
     sampler = EpochSampler(len(dataset), seed=settings.seed, shuffle=shuffle, share=share, skip=skip)

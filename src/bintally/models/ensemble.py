@@ -94,10 +94,11 @@ class Ensemble(nn.Module):
         )
         batches = loader(data, settings, shuffle=False)
         self.eval()
+        device = next(self.parameters()).device
         logits, classes = [], []
         with torch.inference_mode():
             for number, (photos, labels) in enumerate(batches, start=1):
-                logits.append(self.logits(photos))
+                logits.append(self.logits(photos.to(device)).cpu())
                 classes.append(labels)
                 if progress is not None:
                     progress(number, len(batches))

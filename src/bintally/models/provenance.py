@@ -17,4 +17,5 @@ class Provenance(BaseModel):
     split_hash: str
     settings_hash: str
     weights: str  # what the backbone started from
+    teachers: tuple[str, ...] = ()  # whose answers it learned from, beside the recorded counts
     licence: str

@@ -10,7 +10,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,8 +45,9 @@ from bintally.training.allocator import keep_freed_memory
 from bintally.training.curves import CURVES_NAME, CurvesWriter
 from bintally.training.keeper import Keeper
 from bintally.training.module import CountModule
-from bintally.training.resume import StateFile, Unfinished, forget, identity, read_state
+from bintally.training.resume import BELIEFS_NAME, StateFile, Unfinished, forget, identity, read_state
 from bintally.training.stopping import StopSignals
+from bintally.training.teacher import Progress, beliefs, check_teachers, name_of
 
 SETTINGS_NAME = "settings.toml"
 DEFAULT_LICENCE = "as the photos it was trained on; ABID: CC BY-NC-SA 3.0 US, non-commercial"
@@ -67,6 +69,7 @@ def fit(
     run: Path,
     *,
     weights: Path | None = None,
+    teachers: Sequence[Checkpoint] = (),
     licence: str = DEFAULT_LICENCE,
     callbacks: tuple[Callback, ...] = (),
     progress: bool = True,
@@ -74,6 +77,7 @@ def fit(
     resume: bool = True,
     checkpoint_every: int | None = None,
     say: Callable[[str], None] = _log.info,
+    on_taught: Progress | None = None,
 ) -> Checkpoint:
     """Train, calibrate and save one model; or go on with what was broken off in `run`.
 
@@ -82,6 +86,7 @@ def fit(
         settings: the recipe.
         run: the run's folder; must not hold a finished run.
         weights: the backbone's ImageNet weights; None: timm's hub, if the recipe wants any.
+        teachers: finished runs whose mean answer about each training photo it learns too; none: counts alone.
         licence: what stands in the model about its use.
         callbacks: Lightning callbacks to add; their `state_dict` is saved and given back when the run goes on.
         progress: show a progress bar.
@@ -89,10 +94,12 @@ def fit(
         resume: go on with an unfinished run, where `run` holds one; otherwise begin anew.
         checkpoint_every: save after so many steps; None: as often as costs one percent of the time.
         say: is told where the run goes on.
+        on_taught: is told the batches that the teachers have answered, and how many there are.
 
     Raises:
         CannotWriteError: if the run's state cannot be saved.
-        CheckpointError: if `run` holds a finished run, or an unfinished one of another kind.
+        CheckpointError: if `run` holds a finished run, or an unfinished one of another kind; if a teacher learned
+            another task, from another split or under another licence.
         ManifestError: if a split is missing or has no photo with a wanted count, a photo is gone, or the photos were
             prepared at another side.
         PhotoError: naming a photo that cannot be decoded.
@@ -116,13 +123,25 @@ def fit(
         keep_freed_memory()
 
     classes = choose_classes(manifest, settings)
-    same = identity(manifest, settings, weights, max_steps)
+    check_teachers(teachers, manifest, classes, settings, licence=licence)
+    taught_by = tuple(name_of(teacher) for teacher in teachers)
+    same = identity(manifest, settings, weights, max_steps, taught_by)
     before = read_state(run, same) if resume else None
     network = _start_network(settings, classes, weights, anew=before is None)
     data = _datasets(manifest, settings, classes)
     kept_out = manifest.kept_out(settings.data.excluded_flags)
     _log.info("kept out of train, val and calibration: %s", {flag.value: photos for flag, photos in kept_out.items()})
     _start_folder(run, settings, before, say)
+    if teachers:
+        data.train.beliefs = beliefs(
+            teachers,
+            manifest,
+            data.train,
+            settings,
+            kept=run / BELIEFS_NAME,
+            forward=_low(settings),
+            progress=on_taught,
+        )
 
     def clock() -> float:
         return time.monotonic() - started + (before.seconds if before else 0)
@@ -155,7 +174,7 @@ def fit(
             high=classes.high,
             open_ended=classes.open_ended,
             temperature=temperature,
-            provenance=_provenance(manifest, settings, weights, licence),
+            provenance=_provenance(manifest, settings, weights, taught_by, licence),
             epochs_run=len(curves.rows),
             best_epoch=curves.best_epoch,
             seconds=round(clock(), 1),
@@ -305,7 +324,15 @@ def _use_bf16(settings: RunSettings) -> bool:
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 
 
-def _provenance(manifest: Manifest, settings: RunSettings, weights: Path | None, licence: str) -> Provenance:
+def _low(settings: RunSettings) -> Callable[[], AbstractContextManager[object]]:
+    """The context in which networks are run outside of Lightning."""
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    return (lambda: torch.autocast(kind, torch.bfloat16)) if _use_bf16(settings) else nullcontext
+
+
+def _provenance(
+    manifest: Manifest, settings: RunSettings, weights: Path | None, teachers: tuple[str, ...], licence: str
+) -> Provenance:
     prepared = prepared_as(manifest.header)
     return Provenance(
         bintally_version=__version__,
@@ -317,6 +344,7 @@ def _provenance(manifest: Manifest, settings: RunSettings, weights: Path | None,
         split_hash=manifest.split_hash,
         settings_hash=settings.content_hash,
         weights=weights.name if weights else ("timm's hub" if _wants_weights(settings) else "none"),
+        teachers=teachers,
         licence=licence,
     )
 

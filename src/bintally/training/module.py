@@ -1,6 +1,6 @@
 """The LightningModule: one training step, one validation step, the optimiser and its schedule.
 
-Shapes: photos uint8[N,S,S,3], classes int64[N], logits float32[N,C].
+Shapes: photos uint8[N,S,S,3], classes int64[N], a teacher's probabilities float32[N,C], logits float32[N,C].
 """
 
 import math
@@ -15,7 +15,7 @@ from bintally.domain.classes import CountClasses
 from bintally.models.network import CountNetwork
 from bintally.settings import OptimiserSettings, RunSettings
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]  # photos and classes; where there is a teacher, its probabilities too
 
 
 def soft_targets(classes: Tensor, size: int, softness: float) -> Tensor:
@@ -31,6 +31,17 @@ def soft_targets(classes: Tensor, size: int, softness: float) -> Tensor:
         return functional.one_hot(classes, size).float()
     distance = torch.arange(size, device=classes.device) - classes[:, None]
     return torch.softmax(-(distance**2) / (2 * softness**2), dim=1)
+
+
+def targets_of(batch: Batch, size: int, settings: RunSettings) -> Tensor:
+    """What the network is to answer to a batch, float32[N,C]: the recorded counts, and what the teacher thinks.
+
+    Their mean with weights 1 - `teacher_weight` and `teacher_weight`: Hinton, Vinyals & Dean, "Distilling the Knowledge
+    in a Neural Network" (2015), at temperature 1, since these probabilities are soft as they are.
+    """
+    _, classes, *believed = batch
+    recorded = soft_targets(classes, size, settings.label_softness)
+    return recorded.lerp(believed[0], settings.teacher_weight) if believed else recorded
 
 
 class CountModule(lightning.LightningModule):
@@ -54,9 +65,9 @@ class CountModule(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The loss of one batch."""
-        photos, classes = batch
+        photos, classes = batch[:2]
         logits = self(photos).float()
-        loss = functional.cross_entropy(logits, soft_targets(classes, self.classes.size, self.settings.label_softness))
+        loss = functional.cross_entropy(logits, targets_of(batch, self.classes.size, self.settings))
         with torch.no_grad():  # what the curves show compares with validation: hard labels
             hard = functional.cross_entropy(logits, classes, reduction="sum")
             hits = (logits.argmax(1) == classes).sum()
@@ -81,7 +92,7 @@ class CountModule(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Loss and accuracy of one batch, hard labels."""
-        photos, classes = batch
+        photos, classes = batch[:2]
         logits = self(photos).float()
         accuracy = (logits.argmax(1) == classes).float().mean()
         values = {"val_loss": functional.cross_entropy(logits, classes), "val_accuracy": accuracy}

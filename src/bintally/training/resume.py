@@ -22,6 +22,7 @@ from bintally.errors import CheckpointError, WeightsError
 from bintally.settings import RunSettings
 
 STATE_NAME = "resume.pt"
+BELIEFS_NAME = "beliefs.safetensors"  # what teachers answered
 STATE_KEY = "bintally"  # Lightning's own state stands beside it
 FORMAT_VERSION = 1
 _MAY_CHANGE = ("description", "workers", "cache_mib")  # decide how fast a run is, not what it finds
@@ -42,7 +43,9 @@ class Unfinished:
     sittings: int
 
 
-def identity(manifest: Manifest, settings: RunSettings, weights: Path | None, max_steps: int) -> Identity:
+def identity(
+    manifest: Manifest, settings: RunSettings, weights: Path | None, max_steps: int, teachers: tuple[str, ...] = ()
+) -> Identity:
     """What must be the same for a run to go on.
 
     Raises:
@@ -59,6 +62,7 @@ def identity(manifest: Manifest, settings: RunSettings, weights: Path | None, ma
         "--max-steps": max_steps,
         "photos": photos.hexdigest()[:12],
         "weights": "no file" if weights is None else _digest(weights),
+        "teachers": ", ".join(teachers) or "none",
         "Bintally": __version__,
     }
 
@@ -109,8 +113,9 @@ def read_state(run: Path, wanted: Identity) -> Unfinished | None:
 
 
 def forget(run: Path) -> None:
-    """Remove the state, and what a killed process had begun to write."""
-    (run / STATE_NAME).unlink(missing_ok=True)
+    """Remove the state, what teachers answered, and what a killed process had begun to write."""
+    for name in (STATE_NAME, BELIEFS_NAME):
+        (run / name).unlink(missing_ok=True)
     for path in run.iterdir():
         if is_part(path.name):
             path.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from bintally.training.health.rule import Saw, slower
 FILE_NAME = "nan-batch.npz"
 _SHOWN = 3  # photos spelled out
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]
 Forward = Callable[[], AbstractContextManager[Any]]
 
 
@@ -127,6 +127,6 @@ def _key(path: Path, root: Path) -> str:
 
 def save_batch(path: Path, batch: Batch, keys: Sequence[str]) -> None:
     """Write photos [N,S,S,3] as they were, classes int64[N] and keys, whole or not at all; numpy reads it back."""
-    photos, classes = (values.detach().cpu().numpy() for values in batch)
+    photos, classes = (values.detach().cpu().numpy() for values in batch[:2])
     with whole_file(path) as part, part.open("wb") as file:
         np.savez_compressed(file, photos=photos, classes=classes, keys=np.array(keys, dtype=np.str_))

@@ -35,7 +35,7 @@ from bintally.training.health.rule import Saw
 from bintally.training.health.rules import judge
 from bintally.training.health.seen import EpochLosses, Look, Seen
 from bintally.training.health.start import look_at_start
-from bintally.training.module import Batch, CountModule, soft_targets
+from bintally.training.module import Batch, CountModule, targets_of
 
 EVERY = 20
 
@@ -205,7 +205,7 @@ class HealthWatch(Callback):
     def _look(self, step: int, module: CountModule) -> Look:
         probe, batch = cast("ActivationProbe", self._probe), cast("Batch", self._batch)
         logits = cast("Tensor", probe.logits)
-        targets = soft_targets(batch[1], logits.shape[1], self._settings.label_softness)
+        targets = targets_of(batch, logits.shape[1], self._settings)
         return Look(
             step=step,
             loss=self._loss,

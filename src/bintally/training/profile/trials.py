@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import torch
-from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
@@ -27,7 +26,7 @@ from bintally.models.checkpoint import Checkpoint
 from bintally.models.dataset import PhotoDataset, loader
 from bintally.models.preprocess import served
 from bintally.settings import RunSettings
-from bintally.training.module import make_optimiser, soft_targets
+from bintally.training.module import Batch, make_optimiser, targets_of
 from bintally.training.profile.phases import LOADING, Phase
 from bintally.training.profile.result import Profile, Trial
 from bintally.training.resume import random_state, set_random_state
@@ -123,13 +122,13 @@ class Stepper:
         self._decay = settings.optimiser.ema_decay
         self._average = [weights.detach().clone() for weights in self.network.parameters()] if self._decay else []
 
-    def step(self, batch: tuple[Tensor, Tensor], precision: str | None = None) -> None:
+    def step(self, batch: Batch, precision: str | None = None) -> None:
         """One step, ended."""
-        photos, classes = (each.to(self._device) for each in batch)
+        batch = tuple(each.to(self._device) for each in batch)
         low = (precision or self._precision) == "bf16"
         with torch.autocast(self._device.type, torch.bfloat16) if low else nullcontext():
-            logits = self.network(photos)
-        targets = soft_targets(classes, logits.shape[1], self._settings.label_softness)
+            logits = self.network(batch[0])
+        targets = targets_of(batch, logits.shape[1], self._settings)
         loss = functional.cross_entropy(logits.float(), targets)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -140,7 +139,7 @@ class Stepper:
         if self._device.type == "cuda":
             torch.cuda.synchronize()
 
-    def seconds(self, batch: tuple[Tensor, Tensor], precision: str | None = None) -> float:
+    def seconds(self, batch: Batch, precision: str | None = None) -> float:
         """How long one step takes."""
         begun = time.perf_counter()
         self.step(batch, precision)
@@ -170,23 +169,18 @@ def _random_numbers_kept() -> Iterator[None]:
         set_random_state(before)
 
 
-def _batch_of(dataset: PhotoDataset, settings: RunSettings, device: torch.device) -> tuple[Tensor, Tensor]:
+def _batch_of(dataset: PhotoDataset, settings: RunSettings, device: torch.device) -> Batch:
     items = [dataset[0, index] for index in range(min(settings.batch_size, len(dataset)))]
-    photos, classes = dataset.collate(items)
-    return photos.to(device), classes.to(device)
+    return tuple(each.to(device) for each in dataset.collate(items))
 
 
-def _try_precision(
-    tried: Tried, stepper: Stepper, batch: tuple[Tensor, Tensor], profile: Profile, budget: Budget
-) -> None:
+def _try_precision(tried: Tried, stepper: Stepper, batch: Batch, profile: Profile, budget: Budget) -> None:
     other = _OTHER[profile.work.precision]
     ways: Ways = {OWN: lambda: stepper.seconds(batch), other: lambda: stepper.seconds(batch, other)}
     tried.add("precision", in_turns(ways, budget), {other: f"steps in {other}"})
 
 
-def _try_batches(
-    tried: Tried, stepper: Stepper, batch: tuple[Tensor, Tensor], profile: Profile, budget: Budget
-) -> None:
+def _try_batches(tried: Tried, stepper: Stepper, batch: Batch, profile: Profile, budget: Budget) -> None:
     """For as many photos: the seconds of a larger batch are divided by how many times larger it is."""
     room = psutil.virtual_memory().available
     used = max(sample.rss_mib for sample in profile.memory) * 2**20
@@ -196,8 +190,7 @@ def _try_batches(
     larger = {each: tuple(torch.cat([part] * each) for part in batch) for each in times}
 
     def way(each: int) -> Callable[[], float]:
-        photos, classes = larger[each]
-        return lambda: stepper.seconds((photos, classes)) / each
+        return lambda: stepper.seconds(larger[each]) / each
 
     ways: Ways = {OWN: lambda: stepper.seconds(batch), **{each: way(each) for each in times}}
     try:
@@ -326,7 +319,7 @@ class _Stream:
         return (time.perf_counter() - begun) / steps
 
 
-def _endless(batches: DataLoader[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(batches: DataLoader[Batch]) -> Iterator[Batch]:
     """No method of a stream: held by itself, it would keep its processes to the end of ours, which then waits for them.
 
     They do not heed the SIGTERM that Python sends them there.
