@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from bintally.evaluation.bootstrap import GroupBootstrap, ratio
-from bintally.models.calibration import fit_temperature
+from bintally.models.calibration import fit_calibration
 
 
 def calibrated(log_probabilities: Tensor, classes: np.ndarray) -> Tensor:
     """Probabilities float32[N,C] at the temperature that suits these photos best."""
-    return (log_probabilities / fit_temperature(log_probabilities, torch.from_numpy(classes))).softmax(1)
+    calibration = fit_calibration(log_probabilities, torch.from_numpy(classes), bias_sd=0)
+    return calibration(log_probabilities).softmax(1)
 
 
 def per_photo(probabilities: Tensor, classes: np.ndarray) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ def five(
     drawn: Manifest, tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Checkpoint, Path]:
     """A checkpoint of closed counts 1-5 and its model file: untrained, but sharp enough to tell photos apart."""
-    changes = {"low": 1, "high": 5, "open_ended": False, "temperature": 0.05}
+    changes = {"low": 1, "high": 5, "open_ended": False, "temperature": 0.05, "biases": (0.3, 0.0, -0.2, 0.1, -0.1)}
     facts = tiny_checkpoint.facts.model_copy(update=changes)
     torch.manual_seed(0)
     network = build_network(facts.settings, facts.classes).train()
@@ -52,7 +52,7 @@ def expected(checkpoint: Checkpoint, photos: list[bytes]) -> np.ndarray:
     pixels = np.stack([served(photo, facts.settings.data.side_px) for photo in photos])
     with torch.inference_mode():
         logits = checkpoint.network(torch.from_numpy(pixels))
-    return facts.classes.expand(torch.softmax(logits / facts.temperature, dim=1).numpy())
+    return facts.classes.expand(torch.softmax(facts.calibration(logits), dim=1).numpy())
 
 
 def test_it_names_no_source_file_of_the_machine_it_was_made_on(tiny_run: Path) -> None:
@@ -99,17 +99,17 @@ def test_and_for_a_network_that_enlarges_its_photos(
     np.testing.assert_allclose(Engine(tmp_path / "model.onnx").predict(photos), wanted, atol=1e-4)
 
 
-def test_the_temperature_is_in_the_graph(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
-    hotter = Checkpoint(
-        network=tiny_checkpoint.network, facts=tiny_checkpoint.facts.model_copy(update={"temperature": 7.5})
-    )
+def test_the_calibration_is_in_the_graph(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    biases = (0.5, -0.5, 0.2, 0.0, 0.1, 0.3)
+    changes = {"temperature": 7.5, "biases": biases}
+    hotter = Checkpoint(network=tiny_checkpoint.network, facts=tiny_checkpoint.facts.model_copy(update=changes))
     network = ServedNetwork(hotter).eval()
     photos = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
         warm, cold = network(photos), ServedNetwork(tiny_checkpoint).eval()(photos)
     assert not torch.allclose(warm, cold, atol=1e-3)
     logits = tiny_checkpoint.network(photos).detach()
-    torch.testing.assert_close(warm, torch.softmax(logits / 7.5, dim=1))
+    torch.testing.assert_close(warm, torch.softmax(logits / 7.5 + torch.tensor(biases), dim=1))
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
@@ -130,6 +130,7 @@ def test_everything_travels_in_the_one_file(tiny_checkpoint: Checkpoint, tiny_ru
     assert facts.last_count == 5
     assert facts.known_counts == (0, None)
     assert facts.temperature == tiny_checkpoint.facts.temperature
+    assert facts.biases == tiny_checkpoint.facts.biases != ()
     assert (facts.side_px, facts.mean, facts.std) == (32, settings.data.mean, settings.data.std)
     assert facts.resize == "squash-bicubic"
     assert facts.provenance.source.startswith(f"folder:{Path(provenance.source).name}-")

@@ -1,4 +1,4 @@
-"""Checkpoints to model file: networks, normalising, temperature and facts in one ONNX file, checked for parity."""
+"""Checkpoints to model file: networks, normalising, calibration and facts in one ONNX file, checked for parity."""
 
 import logging
 import math
@@ -92,6 +92,7 @@ def model_facts(model: Checkpoint | Ensemble, *, name: str = "") -> ModelFacts:
     ensemble = Ensemble.of(model)
     facts = ensemble.facts[0]
     low, high = facts.classes.known_counts
+    calibration = facts.calibration if ensemble.is_plain else ensemble.calibration
     return ModelFacts(
         name=name or facts.name,
         last_count=facts.classes.last_count,
@@ -100,7 +101,8 @@ def model_facts(model: Checkpoint | Ensemble, *, name: str = "") -> ModelFacts:
         side_px=facts.settings.data.side_px,
         mean=facts.settings.data.mean,
         std=facts.settings.data.std,
-        temperature=facts.temperature if ensemble.is_plain else ensemble.temperature,
+        temperature=calibration.temperature,
+        biases=calibration.biases,
         provenance=facts.provenance.model_copy(update={"source": shareable(facts.provenance.source)}),
         metrics=facts.metrics if ensemble.is_plain else {},
         members=() if len(ensemble.facts) == 1 else tuple(_member(each) for each in ensemble.facts),

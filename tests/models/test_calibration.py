@@ -1,4 +1,4 @@
-"""Temperatures: found again where known, and never worse than none."""
+"""Temperatures and biases: found again where known, and never worse than none."""
 
 import math
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from bintally.models.calibration import fit_temperature
+from bintally.models.calibration import Calibration, fit_calibration
 
 
 def simulated(temperature: float, photos: int = 20_000, classes: int = 6) -> tuple[Tensor, Tensor]:
@@ -20,30 +20,59 @@ def simulated(temperature: float, photos: int = 20_000, classes: int = 6) -> tup
     return honest * temperature, drawn
 
 
-def loss(logits: Tensor, classes: Tensor, temperature: float) -> float:
-    return float(functional.cross_entropy(logits.double() / temperature, classes))
+def loss(logits: Tensor, classes: Tensor, calibration: Calibration) -> float:
+    return float(functional.cross_entropy(calibration(logits.double()), classes))
 
 
 @pytest.mark.parametrize("temperature", [0.25, 0.7, 1.0, 1.5, 4.0, 12.0])
 def test_a_known_temperature_is_found_again(temperature: float) -> None:
-    assert fit_temperature(*simulated(temperature)) == pytest.approx(temperature, rel=0.03)
+    """And no biases, where there are none."""
+    alone, found = (fit_calibration(*simulated(temperature), bias_sd=sd) for sd in (0, 0.25))
+    assert alone.temperature == pytest.approx(temperature, rel=0.03)
+    assert alone.biases == ()
+    assert found.temperature == pytest.approx(temperature, rel=0.03)
+    assert found.biases == pytest.approx([0] * 6, abs=0.06)
+
+
+def test_known_biases_are_found_again() -> None:
+    logits, classes = simulated(1.5)
+    shift = torch.tensor([0.0, 0.4, -0.3, 0.2, 0.0, -0.3])
+    found = fit_calibration(logits - 1.5 * shift, classes)
+    assert found.temperature == pytest.approx(1.5, rel=0.03)
+    assert found.biases == pytest.approx(shift.tolist(), abs=0.06)
+
+
+def test_few_photos_move_biases_little() -> None:
+    logits, classes = simulated(1.0, photos=12)
+    assert max(map(abs, fit_calibration(logits, classes).biases)) < 0.25
+    assert max(map(abs, fit_calibration(logits, classes, bias_sd=5).biases)) > 0.5
+
+
+def test_the_mean_probability_comes_to_how_often_a_class_is_there() -> None:
+    """What soft labels smear over a frequent count's neighbours goes back to it."""
+    classes = torch.cat([torch.full((3000,), 1), torch.full((500,), 0), torch.full((500,), 2)])
+    smeared = torch.tensor([[0.25, 0.5, 0.25]]).log().expand(4000, 3)
+    found = fit_calibration(smeared, classes)
+    before, after = (functional.softmax(each, dim=1).mean(dim=0)[1] for each in (smeared, found(smeared)))
+    assert before == pytest.approx(0.5)
+    assert after == pytest.approx(0.75, abs=0.01)
 
 
 def test_two_classes_by_hand() -> None:
     """Three of four right with logits 4 and 0: sigmoid(4 / T) = 3/4, so T = 4 / ln 3."""
-    found = fit_temperature(torch.tensor([[4.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1]))
-    assert found == pytest.approx(4 / math.log(3), abs=1e-3)
+    found = fit_calibration(torch.tensor([[4.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1]), bias_sd=0)
+    assert found.temperature == pytest.approx(4 / math.log(3), abs=1e-3)
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6), st.floats(-3, 4))
-def test_the_loss_never_gets_worse(seed: int, photos: int, classes: int, log_scale: float) -> None:
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6), st.floats(-3, 4), st.sampled_from([0, 0.25]))
+def test_the_loss_never_gets_worse(seed: int, photos: int, classes: int, log_scale: float, bias_sd: float) -> None:
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(photos, classes, generator=random) * 10**log_scale
     labels = torch.randint(0, classes, (photos,), generator=random)
-    temperature = fit_temperature(logits, labels)
-    assert 0.05 <= temperature <= 20
-    before, after = (loss(logits, labels, t) for t in (1.0, temperature))
+    found = fit_calibration(logits, labels, bias_sd=bias_sd)
+    assert 0.05 <= found.temperature <= 20
+    before, after = (loss(logits, labels, each) for each in (Calibration(), found))
     assert after <= before + 1e-6 * max(1, before)
 
 
@@ -53,17 +82,17 @@ def test_the_loss_never_gets_worse(seed: int, photos: int, classes: int, log_sca
     ids=["all right", "all wrong", "nothing said"],
 )
 def test_extremes_stay_within_bounds(logits: Tensor, bounds: tuple[float, float]) -> None:
-    assert bounds[0] <= fit_temperature(logits, torch.arange(3)) <= bounds[1]
+    assert bounds[0] <= fit_calibration(logits, torch.arange(3)).temperature <= bounds[1]
 
 
 def test_nothing_to_fit_on() -> None:
     with pytest.raises(ValueError, match="at least one photo"):
-        fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+        fit_calibration(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
 
 
 def test_the_logits_are_left_alone() -> None:
     logits, classes = simulated(2.0, photos=50)
     before = logits.clone()
-    fit_temperature(logits, classes)
+    fit_calibration(logits, classes)
     assert torch.equal(logits, before)
     assert not logits.requires_grad

@@ -88,7 +88,14 @@ def test_damaged_facts_are_refused(run: Path, text: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"low": 9, "high": 2}, {"temperature": 0}, {"temperature": None}, {"colour": "red"}, {"settings": {"epoch": 1}}],
+    [
+        {"low": 9, "high": 2},
+        {"temperature": 0},
+        {"temperature": None},
+        {"biases": [0.1]},
+        {"colour": "red"},
+        {"settings": {"epoch": 1}},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_facts_that_cannot_be_are_refused(run: Path, changes: dict[str, object]) -> None:
@@ -118,7 +125,7 @@ def test_weights_of_another_recipe_do_not_fit(run: Path) -> None:
 
 
 def test_weights_of_other_counts_do_not_fit(run: Path) -> None:
-    edit(run, high=4)
+    edit(run, high=4, biases=[])
     with pytest.raises(CheckpointError, match=r"does not fit the recipe: 0 .*head\.weight \(6, 256\) for \(5, 256\)"):
         load_checkpoint(run)
 

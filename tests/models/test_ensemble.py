@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from bintally.data.manifest import Manifest, Split
 from bintally.errors import CheckpointError, ModelError
 from bintally.export import HALF_TOLERANCE, export, halved, model_facts
 from bintally.inference.engine import Engine
+from bintally.models.calibration import Calibration
 from bintally.models.checkpoint import Checkpoint, build_network
 from bintally.models.dataset import PhotoDataset
 from bintally.models.ensemble import Ensemble
@@ -28,7 +30,7 @@ def photos() -> torch.Tensor:
 def other(tiny_checkpoint: Checkpoint, photos: torch.Tensor) -> Checkpoint:
     """Another network for the same task: untrained, but sharp enough to tell photos apart."""
     torch.manual_seed(3)
-    facts = tiny_checkpoint.facts.model_copy(update={"name": "other", "temperature": 0.02})
+    facts = tiny_checkpoint.facts.model_copy(update={"name": "other", "temperature": 0.02, "biases": ()})
     network = build_network(facts.settings, facts.classes).train()
     with torch.no_grad():
         for _ in range(20):  # gives its batch norms something to go by
@@ -38,7 +40,7 @@ def other(tiny_checkpoint: Checkpoint, photos: torch.Tensor) -> Checkpoint:
 
 @torch.inference_mode()
 def answers(model: Checkpoint, photos: torch.Tensor) -> torch.Tensor:
-    return torch.softmax(model.network(photos) / model.facts.temperature, dim=1)
+    return torch.softmax(model.facts.calibration(model.network(photos)), dim=1)
 
 
 def changed(model: Checkpoint, **provenance: str) -> Checkpoint:
@@ -68,7 +70,7 @@ def test_a_photo_and_its_mirror_image_get_one_answer(other: Checkpoint, photos: 
     assert not torch.allclose(answers(other, photos), answers(other, photos.flip(2)), atol=1e-3)
 
 
-def test_the_mean_gets_the_temperature_that_fits_the_calibration_split(
+def test_the_mean_is_calibrated_on_the_calibration_split(
     tiny_checkpoint: Checkpoint, other: Checkpoint, drawn: Manifest
 ) -> None:
     both = Ensemble([tiny_checkpoint, other], mirror=True)
@@ -85,14 +87,16 @@ def test_the_mean_gets_the_temperature_that_fits_the_calibration_split(
     )
     photos = torch.stack([data[0, index][0] for index in range(len(data))])
 
-    def loss(temperature: float) -> float:
-        both.temperature = temperature
+    def loss(**changes: object) -> float:
+        both.calibration = replace(fitted, **changes)
         with torch.inference_mode():
             return float(functional.nll_loss(both(photos).log(), data.labels))
 
-    fitted = both.temperature
-    assert fitted != 1
-    assert loss(fitted) <= min(loss(fitted * 0.9), loss(fitted * 1.1), loss(1.0))
+    fitted = both.calibration
+    assert fitted.temperature != 1
+    assert len(fitted.biases) == 6
+    others = [loss(temperature=fitted.temperature * factor) for factor in (0.9, 1.1)]
+    assert loss() < min(*others, loss(biases=()), loss(temperature=1.0, biases=()))
 
 
 def test_another_split_does_not_calibrate(tiny_checkpoint: Checkpoint, drawn: Manifest) -> None:
@@ -126,7 +130,7 @@ def test_as_a_model_file(
     half: bool, tiny_checkpoint: Checkpoint, other: Checkpoint, photos: torch.Tensor, tmp_path: Path
 ) -> None:
     both = Ensemble([tiny_checkpoint, other], mirror=True)
-    both.temperature = 0.7
+    both.calibration = Calibration(0.7, (0.1, -0.2, 0.3, 0.0, 0.05, -0.4))
     difference = export(both, tmp_path / "both.onnx", name="both", half=half)
     engine = Engine(tmp_path / "both.onnx")
     with torch.inference_mode():
@@ -134,7 +138,8 @@ def test_as_a_model_file(
     np.testing.assert_allclose(engine.predict_ready(photos.numpy()), wanted, atol=HALF_TOLERANCE if half else 1e-4)
     assert difference <= (HALF_TOLERANCE if half else 1e-4)
     facts = engine.facts
-    assert (facts.name, facts.mirror, facts.temperature) == ("both", True, 0.7)
+    assert (facts.name, facts.mirror) == ("both", True)
+    assert Calibration(facts.temperature, facts.biases) == both.calibration
     settings = tiny_checkpoint.facts.provenance.settings_hash
     assert facts.members == (f"tiny (settings {settings})", f"other (settings {settings})")
     assert facts.metrics == {}

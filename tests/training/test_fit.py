@@ -19,7 +19,7 @@ from torch import Tensor
 from bintally.data.manifest import Manifest, Split
 from bintally.errors import BintallyError, CheckpointError, ManifestError, PhotoError, SettingsError, WeightsError
 from bintally.evaluation.results import read_curves
-from bintally.models.calibration import fit_temperature
+from bintally.models.calibration import fit_calibration
 from bintally.models.checkpoint import Checkpoint, load_checkpoint
 from bintally.models.dataset import PhotoDataset
 from bintally.settings import read_settings
@@ -132,11 +132,13 @@ class TestWhatItLeaves:
         kept = {name: tiny_checkpoint.facts.metrics[name] for name in CURVES_COLUMNS[1:5]}
         assert kept == {name: best[name] for name in CURVES_COLUMNS[1:5]}
 
-    def test_the_temperature_is_the_calibration_splits(self, drawn: Manifest, tiny_checkpoint: Checkpoint) -> None:
+    def test_the_calibration_is_the_calibration_splits(self, drawn: Manifest, tiny_checkpoint: Checkpoint) -> None:
         logits, classes = judged(tiny_checkpoint, drawn, Split.CALIBRATION)
-        temperature = tiny_checkpoint.facts.temperature
-        assert fit_temperature(logits, classes) == pytest.approx(temperature, rel=1e-3)
-        loss = torch.nn.functional.cross_entropy(logits / temperature, classes)
+        kept, fitted = tiny_checkpoint.facts.calibration, fit_calibration(logits, classes)
+        assert fitted.temperature == pytest.approx(kept.temperature, rel=1e-3)
+        assert fitted.biases == pytest.approx(kept.biases, abs=1e-3)
+        assert max(kept.biases) > 0.01
+        loss = torch.nn.functional.cross_entropy(kept(logits), classes)
         assert tiny_checkpoint.facts.metrics["calibration_loss"] == pytest.approx(float(loss), abs=1e-4)
 
 
@@ -149,7 +151,7 @@ class TestReproducible:
         )
         assert weights_equal(one, again)
         assert without_seconds(tmp_path / "run0") == without_seconds(tmp_path / "run1")
-        assert one.facts.temperature == again.facts.temperature
+        assert one.facts.calibration == again.facts.calibration
         assert watchers[0].order == watchers[1].order
         assert not weights_equal(one, other)
         assert without_seconds(tmp_path / "run0") != without_seconds(tmp_path / "run2")

@@ -104,7 +104,7 @@ def test_a_run_ends_as_it_would_have_without(drawn: Manifest, run: tuple[Path, P
     folder, _ = run
     plain = fit_tiny(drawn, tmp_path / "run", *CHANGES)
     mine = load_checkpoint(folder)
-    assert mine.facts.temperature == plain.facts.temperature
+    assert mine.facts.calibration == plain.facts.calibration
     assert mine.facts.metrics == plain.facts.metrics
     for name, weights in plain.network.state_dict().items():
         assert torch.equal(weights, mine.network.state_dict()[name]), name

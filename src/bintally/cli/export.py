@@ -28,7 +28,7 @@ def export(
     name: Annotated[str, typer.Option(help="What it calls itself.", show_default="the first run's name")] = "",
     half: Annotated[bool, typer.Option("--half", help="Keep weights in 16 bits: half the bytes.")] = False,
 ) -> None:
-    """Write a model as one ONNX file: preprocessing, K, temperature, provenance and licence inside.
+    """Write a model as one ONNX file: preprocessing, K, calibration, provenance and licence inside.
 
     Several runs answer with the mean of their probabilities: better than each, and as much slower as they are many.
     """
@@ -48,7 +48,8 @@ def export(
 
         with progress_bars() as bar:
             model.calibrate(read_manifest(data), progress=bar("calibrating"))
-        typer.echo(f"calibrated: temperature {model.temperature}")
+        largest = max(map(abs, model.calibration.biases))
+        typer.echo(f"calibrated: temperature {model.calibration.temperature}, biases up to {largest:.2f}")
     difference = write_model(model, path, name=name, half=half)
     typer.echo(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, differs from the checkpoint by {difference:.1e} at most; "

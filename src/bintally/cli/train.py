@@ -81,7 +81,7 @@ def train(
 ) -> None:
     """Train a model and calibrate it.
 
-    Learns from the train split, stops by val, fits the temperature on calibration; never reads test.
+    Learns from the train split, stops by val, calibrates on calibration; never reads test.
     """
     if stop_on and not watch:
         raise SettingsError("--stop-on needs a run that is watched; leave out --no-watch")

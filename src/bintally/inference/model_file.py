@@ -1,6 +1,6 @@
 """A model file: ONNX with its facts inside, under one metadata key, so that nothing has to travel beside it.
 
-The graph takes `photos` uint8[N,S,S,3] and gives `probabilities` float32[N,K+1], normalising and temperature included.
+The graph takes `photos` uint8[N,S,S,3] and gives `probabilities` float32[N,K+1], normalising and calibration included.
 Refuses a file without facts and one of another version.
 """
 
@@ -32,6 +32,7 @@ class ModelFacts(BaseModel):
     mean: tuple[float, float, float]  # in the graph already; here for whoever reads
     std: tuple[float, float, float]
     temperature: float = Field(gt=0, description="in the graph already")
+    biases: tuple[float, ...] = Field((), description="likewise: one for each count it was trained to tell apart")
     provenance: Provenance
     metrics: dict[str, float]
     members: tuple[str, ...] = Field((), description="the runs that answer as one; empty: it is one run")

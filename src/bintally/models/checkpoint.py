@@ -1,6 +1,6 @@
 """A checkpoint: the network's weights, and everything needed to rebuild and to judge it.
 
-`checkpoint.safetensors` holds tensors and no code; `checkpoint.json` holds settings, classes, temperature,
+`checkpoint.safetensors` holds tensors and no code; `checkpoint.json` holds settings, classes, calibration,
 provenance and metrics. Refuses a checkpoint of another version and one whose weights are not its settings'.
 """
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bintally.data.files import whole_file
 from bintally.domain.classes import CountClasses
 from bintally.errors import CheckpointError
+from bintally.models.calibration import Calibration
 from bintally.models.network import CountNetwork
 from bintally.models.provenance import Provenance
 from bintally.settings import RunSettings
@@ -38,6 +39,7 @@ class CheckpointFacts(BaseModel):
     high: int
     open_ended: bool
     temperature: PositiveFloat
+    biases: tuple[FiniteFloat, ...] = ()  # one for each class; none: calibrated by temperature alone, as at first
     provenance: Provenance
     epochs_run: int
     best_epoch: int
@@ -50,9 +52,15 @@ class CheckpointFacts(BaseModel):
         """The counts that the network tells apart."""
         return CountClasses(low=self.low, high=self.high, open_ended=self.open_ended)
 
+    @property
+    def calibration(self) -> Calibration:
+        """What the network's logits go through."""
+        return Calibration(self.temperature, self.biases)
+
     @model_validator(mode="after")
     def _classes_are_a_range(self) -> Self:
-        _ = self.classes
+        if len(self.biases) not in {0, self.classes.size}:
+            raise ValueError(f"biases: expected one for each of {self.classes.size} classes, got {len(self.biases)}")
         return self
 
 

@@ -1,7 +1,7 @@
 """Several networks that answer as one: the mean of their probabilities, over a photo and its mirror image.
 
 Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles" (2017). A mean of
-sure but different answers is unsure, so it gets a temperature of its own, fitted on the calibration split. Refuses
+sure but different answers is unsure, so it is calibrated anew, on the calibration split. Refuses
 members that tell other counts apart, see other sizes, have other licences, or learned from other splits: what is test
 for one would not be test for all. Shapes: photos uint8[N,S,S,3], probabilities float32[N,C].
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bintally.data.manifest import Manifest, Split
 from bintally.errors import CheckpointError
-from bintally.models.calibration import fit_temperature
+from bintally.models.calibration import Calibration, fit_calibration
 from bintally.models.checkpoint import Checkpoint, CheckpointFacts
 from bintally.models.dataset import PhotoDataset, loader
 
@@ -27,7 +27,7 @@ class Ensemble(nn.Module):
     Attributes:
         facts: of the members, in their order.
         mirror: whether each photo's mirror image is asked too.
-        temperature: of the mean; 1 until `calibrate`.
+        calibration: of the mean; changes nothing until `calibrate`.
     """
 
     def __init__(self, members: Sequence[Checkpoint], *, mirror: bool = False) -> None:
@@ -41,7 +41,7 @@ class Ensemble(nn.Module):
         _check(self.facts)
         self.networks = nn.ModuleList(member.network for member in members)
         self.mirror = mirror
-        self.temperature = 1.0
+        self.calibration = Calibration()
 
     @classmethod
     def of(cls, model: "Checkpoint | Ensemble") -> "Ensemble":
@@ -56,21 +56,21 @@ class Ensemble(nn.Module):
     def forward(self, photos: Tensor) -> Tensor:
         """Calibrated probabilities."""
         if self.is_plain:
-            return torch.softmax(self.networks[0](photos) / self.facts[0].temperature, dim=1)
-        return torch.softmax(self.logits(photos) / self.temperature, dim=1)
+            return torch.softmax(self.facts[0].calibration(self.networks[0](photos)), dim=1)
+        return torch.softmax(self.calibration(self.logits(photos)), dim=1)
 
     def logits(self, photos: Tensor) -> Tensor:
-        """Logarithms of the mean probabilities, before the mean's own temperature."""
+        """Logarithms of the mean probabilities, before the mean's own calibration."""
         views = [photos, photos.flip(2)] if self.mirror else [photos]
         answers = [
-            torch.softmax(network(view) / facts.temperature, dim=1)
+            torch.softmax(facts.calibration(network(view)), dim=1)
             for network, facts in zip(self.networks, self.facts, strict=True)
             for view in views
         ]
         return torch.stack(answers).mean(dim=0).clamp_min(_FLOOR).log()
 
     def calibrate(self, manifest: Manifest, *, progress: Callable[[int, int], None] | None = None) -> Self:
-        """Fit the mean's temperature on the calibration split that the members were calibrated on.
+        """Calibrate the mean on the calibration split that the members were calibrated on.
 
         Raises:
             CheckpointError: if the manifest has another split.
@@ -102,7 +102,7 @@ class Ensemble(nn.Module):
                 classes.append(labels)
                 if progress is not None:
                     progress(number, len(batches))
-        self.temperature = fit_temperature(torch.cat(logits), torch.cat(classes))
+        self.calibration = fit_calibration(torch.cat(logits), torch.cat(classes))
         return self
 
 

@@ -1,6 +1,6 @@
 """The recipe, read from top to bottom: manifest and settings in, a calibrated checkpoint in a run folder out.
 
-Uses the train split to learn, val to stop and to choose the epoch, calibration to fit the temperature; never test.
+Uses the train split to learn, val to stop and to choose the epoch, calibration to calibrate; never test.
 A run folder holds `settings.toml`, `curves.csv`, `checkpoint.safetensors` and `checkpoint.json` (written last); while
 it is unfinished also `resume.pt`, from which the same call goes on.
 """
@@ -29,7 +29,7 @@ from bintally.data.manifest import Manifest, Split, parse_flags
 from bintally.data.prepared import check_side, prepared_as
 from bintally.domain.classes import CountClasses
 from bintally.errors import CheckpointError, ManifestError, SettingsError
-from bintally.models.calibration import fit_temperature
+from bintally.models.calibration import fit_calibration
 from bintally.models.checkpoint import (
     FACTS_NAME,
     Checkpoint,
@@ -164,7 +164,7 @@ def fit(
     module.load_state_dict(keeper.best_weights)
 
     logits, labels = predict_logits(module, data.calibration, settings)
-    temperature = fit_temperature(logits, labels)
+    calibration = fit_calibration(logits, labels)
     checkpoint = Checkpoint(
         network=network.cpu().eval(),
         facts=CheckpointFacts(
@@ -173,13 +173,14 @@ def fit(
             low=classes.low,
             high=classes.high,
             open_ended=classes.open_ended,
-            temperature=temperature,
+            temperature=calibration.temperature,
+            biases=calibration.biases,
             provenance=_provenance(manifest, settings, weights, taught_by, licence),
             epochs_run=len(curves.rows),
             best_epoch=curves.best_epoch,
             seconds=round(clock(), 1),
             sittings=sitting,
-            metrics={**curves.best, "calibration_loss": _loss(logits / temperature, labels)},
+            metrics={**curves.best, "calibration_loss": _loss(calibration(logits), labels)},
         ),
     )
     if trainer.is_global_zero:
