@@ -1,8 +1,8 @@
 """Calibration: a temperature and a bias for each class that make a network's probabilities match frequencies.
 
 Temperature: Guo et al., "On Calibration of Modern Neural Networks" (2017), section 4.2. Biases: Alexandari, Kundaje &
-Shrikumar, "Maximum Likelihood with Bias-Corrected Calibration" (2020): soft labels give to every count what belongs to
-its neighbours, so rare counts beside frequent ones are promised too often. Fitted on the calibration split only.
+Shrikumar, "Maximum Likelihood with Bias-Corrected Calibration" (2020): a temperature alone cannot mend that a count is
+promised too often, as soft labels promise rare counts beside frequent ones. Fitted on the calibration split only.
 """
 
 from dataclasses import dataclass
