@@ -335,6 +335,13 @@ def test_an_answer_becomes_a_parquet_file(root: Path, tmp_path: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["answer.parquet"]
 
 
+@pytest.mark.parametrize("sql", ["EXPLAIN FROM photos", "PIVOT photos ON split USING count(*);", "FROM photos;-- all"])
+def test_every_kind_of_query_becomes_one(root: Path, tmp_path: Path, sql: str) -> None:
+    query_to_parquet(root, sql, tmp_path / "answer.parquet")
+    with query(root, sql) as asked:
+        assert pl.read_parquet(tmp_path / "answer.parquet").columns == list(asked.columns)
+
+
 @pytest.mark.parametrize("sql", ["selec", "SELECT error('no')", "DROP TABLE photos", "SELECT nope FROM photos"])
 def test_a_fault_leaves_no_file_and_the_one_before(root: Path, tmp_path: Path, sql: str) -> None:
     out = tmp_path / "answer.parquet"

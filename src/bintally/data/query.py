@@ -80,6 +80,8 @@ def query(root: Path, sql: str) -> Iterator[Answer]:
 def query_to_parquet(root: Path, sql: str, path: Path) -> None:
     """Ask something of the manifest in the folder `root`, and write the answer as a Parquet file.
 
+    The whole answer is held in memory before it is written.
+
     Raises:
         ManifestError: if there is no manifest, or it cannot be read.
         SettingsError: if the query cannot be answered, or `path` cannot be written or lies in the dataset.
@@ -87,8 +89,13 @@ def query_to_parquet(root: Path, sql: str, path: Path) -> None:
     check_outside(root, path)
     try:
         with whole_file(path) as part, _tables(root, writable=part) as database, _translated():
-            _check(database, sql)
-            database.sql(sql).write_parquet(str(part))
+            # A query that fails while DuckDB 2.0 writes Parquet may wait for itself for ever: all rows come before.
+            if _check(database, sql) == StatementType.SELECT:
+                database.execute("CREATE TEMP TABLE answer AS FROM query(?)", [sql])
+                answer = database.table("answer")
+            else:  # holds its rows already
+                answer = database.sql(sql)
+            answer.write_parquet(str(part))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be written ({error.strerror or error}); choose another file") from error
 
@@ -140,8 +147,8 @@ def _literally(path: Path) -> str:
     return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
-def _check(database: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Refuse everything but one query."""
+def _check(database: duckdb.DuckDBPyConnection, sql: str) -> StatementType:
+    """The type of the one query that reads; anything else is refused."""
     statements = database.extract_statements(sql)
     if len(statements) != 1:
         raise SettingsError(f"expected one query, got {len(statements)}; such as: {next(iter(EXAMPLES.values()))}")
@@ -150,6 +157,7 @@ def _check(database: duckdb.DuckDBPyConnection, sql: str) -> None:
             f"expected a query that reads, such as SELECT, got {statements[0].type.name}: a dataset is not changed by "
             "SQL. Write an answer to a file with --csv, --json or --parquet"
         )
+    return statements[0].type
 
 
 def _rows(database: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
