@@ -3,7 +3,8 @@
     python experiments/compare.py SCREENS base-f0-s0 mix-f0-s0 base-f0-s0+mix-f0-s0
 
 A `+` joins ideas: the mean of their probabilities. Figures are of a photo and its mirror image, after one temperature
-fitted on the same photos (the same favour for all). Differences have 95 % intervals by sibling group.
+fitted on the same photos (the same favour for all); with `--folds 5`, after a temperature and biases fitted on the
+other folds. Differences have 95 % intervals by sibling group. `answers.py` writes such files of finished runs.
 """
 
 import argparse
@@ -22,6 +23,18 @@ def calibrated(log_probabilities: Tensor, classes: np.ndarray) -> Tensor:
     """Probabilities float32[N,C] at the temperature that suits these photos best."""
     calibration = fit_calibration(log_probabilities, torch.from_numpy(classes), bias_sd=0)
     return calibration(log_probabilities).softmax(1)
+
+
+def calibrated_elsewhere(log_probabilities: Tensor, classes: np.ndarray, groups: np.ndarray, folds: int) -> Tensor:
+    """The same with biases, each fold of groups calibrated on the others: what a calibration split would give."""
+    names = np.unique(groups)
+    fold = dict(zip(names.tolist(), np.random.default_rng(0).permutation(len(names)) % folds, strict=True))
+    found = torch.empty_like(log_probabilities)
+    for number in range(folds):
+        inside = torch.tensor([fold[group] == number for group in groups.tolist()])
+        calibration = fit_calibration(log_probabilities[~inside], torch.from_numpy(classes)[~inside])
+        found[inside] = calibration(log_probabilities[inside]).softmax(1)
+    return found
 
 
 def per_photo(probabilities: Tensor, classes: np.ndarray) -> dict[str, np.ndarray]:
@@ -49,14 +62,14 @@ def scores(log_probabilities: Tensor, classes: np.ndarray) -> dict[str, float]:
     return {name: round(float(np.nanmean(each)), 4) for name, each in found.items()}
 
 
-def read(folder: Path, spec: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def read(folder: Path, spec: str, folds: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Statistics of an idea, or of several together, and the photos' groups."""
     loaded = [np.load(folder / f"{name}.npz") for name in spec.split("+")]
     views = [np.exp(each[view]) for each in loaded for view in ("plain", "mirrored")]
-    classes = loaded[0]["classes"]
-    return per_photo(calibrated(torch.from_numpy(np.log(np.mean(views, axis=0))), classes), classes), loaded[0][
-        "groups"
-    ]
+    classes, groups = loaded[0]["classes"], loaded[0]["groups"]
+    mean = torch.from_numpy(np.log(np.mean(views, axis=0)))
+    believed = calibrated_elsewhere(mean, classes, groups, folds) if folds else calibrated(mean, classes)
+    return per_photo(believed, classes), groups
 
 
 def main() -> None:
@@ -64,10 +77,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("names", nargs="+")
+    arguments.add_argument("--folds", type=int, default=0, help="calibrate on the other folds, with biases")
     options = arguments.parse_args()
-    first, groups = read(options.folder, options.names[0])
+    first, groups = read(options.folder, options.names[0], options.folds)
     for name in options.names:
-        found, _ = read(options.folder, name)
+        found, _ = read(options.folder, name, options.folds)
         cells = []
         for figure, values in found.items():
             cell = f"{figure} {np.nanmean(values):.4f}"

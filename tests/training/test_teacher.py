@@ -91,8 +91,9 @@ def test_each_photo_comes_with_what_the_teachers_say_of_it_unchanged(
     assert len(set(order)) == len(order) >= len(photos) - 7, "each photo once; an incomplete batch is left out"
     assert torch.allclose(believed, said[order], atol=1e-5)
     assert torch.equal(classes, photos.labels[order])
-    batches = -(-len(photos) // 8)
-    assert progress == [(done, batches) for done in range(1, batches + 1)]
+    calibration = len(drawn.usable(Split.CALIBRATION, tiny_checkpoint.facts.settings.data.excluded_flags))
+    parts = [-(-calibration // tiny_checkpoint.facts.settings.batch_size), -(-len(photos) // 8)]
+    assert progress == [(done, batches) for batches in parts for done in range(1, batches + 1)]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "checkpoint.json",
         "checkpoint.safetensors",

@@ -178,7 +178,7 @@ def _finish_profile(profiler: "ProfileWatch", checkpoint: "Checkpoint", run: Pat
 
 @contextmanager
 def _bar(description: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar that is there from the first call to the last, so that another can follow."""
+    """Progress bars, each gone when its work is done, so that others can follow: Lightning's, or the next of these."""
     with ExitStack() as stack:
         bars: list[Callable[[int, int], None]] = []
 
@@ -189,6 +189,7 @@ def _bar(description: str, *, shown: bool) -> Iterator[Callable[[int, int], None
                 bars[0](done, total)
             if done == total:
                 stack.close()
+                bars.clear()
 
         yield on_progress
 

@@ -25,6 +25,7 @@ from bintally.models.preprocess import augmented, served
 from bintally.settings import AugmentSettings, RunSettings
 
 Place = tuple[int, int]  # (epoch, index)
+Batch = tuple[Tensor, ...]  # photos and classes; where there is a teacher, its probabilities too
 
 
 class Stage(StrEnum):
@@ -129,7 +130,7 @@ class PhotoDataset(Dataset[tuple[Tensor, ...]]):
         item = torch.from_numpy(photo), self.labels[index]
         return item if self.beliefs is None else (*item, self.beliefs[index])
 
-    def collate(self, items: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    def collate(self, items: list[tuple[Tensor, ...]]) -> Batch:
         """Items as one batch."""
         with self.clock(Stage.COLLATE):
             return tuple(default_collate(items))
@@ -191,9 +192,7 @@ class EpochSampler(Sampler[Place]):
         return ((epoch, int(index)) for index in mine[self._skip :])
 
 
-def loader(
-    dataset: PhotoDataset, settings: RunSettings, *, shuffle: bool, share: Share = Share()
-) -> DataLoader[tuple[Tensor, ...]]:
+def loader(dataset: PhotoDataset, settings: RunSettings, *, shuffle: bool, share: Share = Share()) -> DataLoader[Batch]:
     """Batches of `dataset`: for training shuffled and without an incomplete last one; otherwise in order and whole."""
     skip = share.batches * settings.batch_size
     sampler = EpochSampler(len(dataset), seed=settings.seed, shuffle=shuffle, share=share, skip=skip)

@@ -1,9 +1,9 @@
 """Several networks that answer as one: the mean of their probabilities, over a photo and its mirror image.
 
 Lakshminarayanan et al., "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles" (2017). A mean of
-sure but different answers is unsure, so it is calibrated anew, on the calibration split. Refuses
-members that tell other counts apart, see other sizes, have other licences, or learned from other splits: what is test
-for one would not be test for all. Shapes: photos uint8[N,S,S,3], probabilities float32[N,C].
+sure but different answers is unsure, so it is calibrated anew, on the calibration split. Refuses members that tell
+other counts apart, see other sizes, have other licences, or learned from other splits: what is test for one would not
+be test for all. Shapes: photos uint8[N,S,S,3], probabilities float32[N,C].
 """
 
 from collections.abc import Callable, Sequence

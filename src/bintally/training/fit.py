@@ -94,7 +94,7 @@ def fit(
         resume: go on with an unfinished run, where `run` holds one; otherwise begin anew.
         checkpoint_every: save after so many steps; None: as often as costs one percent of the time.
         say: is told where the run goes on.
-        on_taught: is told the batches that the teachers have answered, and how many there are.
+        on_taught: is told the batches that the teachers have answered, and of how many: of calibration, then train.
 
     Raises:
         CannotWriteError: if the run's state cannot be saved.

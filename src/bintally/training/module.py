@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bintally.domain.classes import CountClasses
+from bintally.models.dataset import Batch
 from bintally.models.network import CountNetwork
 from bintally.settings import OptimiserSettings, RunSettings
-
-Batch = tuple[Tensor, ...]  # photos and classes; where there is a teacher, its probabilities too
 
 
 def soft_targets(classes: Tensor, size: int, softness: float) -> Tensor:

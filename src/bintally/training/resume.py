@@ -44,7 +44,7 @@ class Unfinished:
 
 
 def identity(
-    manifest: Manifest, settings: RunSettings, weights: Path | None, max_steps: int, teachers: tuple[str, ...] = ()
+    manifest: Manifest, settings: RunSettings, weights: Path | None, max_steps: int, teachers: tuple[str, ...]
 ) -> Identity:
     """What must be the same for a run to go on.
 

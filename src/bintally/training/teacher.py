@@ -84,7 +84,7 @@ def beliefs(
         settings: of the student's run: how photos are loaded.
         kept: the file that keeps them for a run that goes on; read where it is there.
         forward: the context in which networks are run.
-        progress: is told batches done, and of how many.
+        progress: is told batches done, and of how many: first of calibration photos, then of `photos`.
 
     Raises:
         CheckpointError: if `kept` cannot be read, or holds another number of photos.
@@ -96,7 +96,7 @@ def beliefs(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     ensemble = Ensemble(teachers, mirror=True).to(device)
     with forward():
-        ensemble.calibrate(manifest)
+        ensemble.calibrate(manifest, progress=progress)
     batches = loader(photos.unchanged(), settings, shuffle=False)
     found = []
     with torch.inference_mode(), forward():

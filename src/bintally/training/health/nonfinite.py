@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.utils.data import DataLoader
 
 from bintally.data.files import whole_file
-from bintally.models.dataset import PhotoDataset
+from bintally.models.dataset import Batch, PhotoDataset
 from bintally.models.network import CountNetwork
 from bintally.settings import RunSettings
 from bintally.training.health.rule import Saw, slower
@@ -24,7 +24,6 @@ from bintally.training.health.rule import Saw, slower
 FILE_NAME = "nan-batch.npz"
 _SHOWN = 3  # photos spelled out
 
-Batch = tuple[Tensor, ...]
 Forward = Callable[[], AbstractContextManager[Any]]
 
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from bintally.data.manifest import Manifest
 from bintally.evaluation.health import Health, RuleName
+from bintally.models.dataset import Batch
 from bintally.settings import RunSettings
 from bintally.training.health import nonfinite
 from bintally.training.health.alarms import Alarms
@@ -35,7 +36,7 @@ from bintally.training.health.rule import Saw
 from bintally.training.health.rules import judge
 from bintally.training.health.seen import EpochLosses, Look, Seen
 from bintally.training.health.start import look_at_start
-from bintally.training.module import Batch, CountModule, targets_of
+from bintally.training.module import CountModule, targets_of
 
 EVERY = 20
 

@@ -23,10 +23,10 @@ from bintally.data.images import encode
 from bintally.data.prepare_settings import PrepareSettings
 from bintally.errors import BintallyError
 from bintally.models.checkpoint import Checkpoint
-from bintally.models.dataset import PhotoDataset, loader
+from bintally.models.dataset import Batch, PhotoDataset, loader
 from bintally.models.preprocess import served
 from bintally.settings import RunSettings
-from bintally.training.module import Batch, make_optimiser, targets_of
+from bintally.training.module import make_optimiser, targets_of
 from bintally.training.profile.phases import LOADING, Phase
 from bintally.training.profile.result import Profile, Trial
 from bintally.training.resume import random_state, set_random_state

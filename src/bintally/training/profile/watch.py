@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from bintally.data.manifest import Manifest
 from bintally.data.prepared import prepared_as
 from bintally.models.checkpoint import Checkpoint
-from bintally.models.dataset import PhotoDataset, untimed
+from bintally.models.dataset import Batch, PhotoDataset, untimed
 from bintally.settings import RunSettings
-from bintally.training.module import Batch, CountModule
+from bintally.training.module import CountModule
 from bintally.training.profile.account import Seen, account_for
 from bintally.training.profile.advice import advise
 from bintally.training.profile.clock import PhaseClock
