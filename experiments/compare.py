@@ -62,14 +62,19 @@ def scores(log_probabilities: Tensor, classes: np.ndarray) -> dict[str, float]:
     return {name: round(float(np.nanmean(each)), 4) for name, each in found.items()}
 
 
-def read(folder: Path, spec: str, folds: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Statistics of an idea, or of several together, and the photos' groups."""
+def believed(folder: Path, spec: str, folds: int = 0) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    """Calibrated probabilities float32[N,C] of an idea, or of several together; the photos' classes and groups."""
     loaded = [np.load(folder / f"{name}.npz") for name in spec.split("+")]
     views = [np.exp(each[view]) for each in loaded for view in ("plain", "mirrored")]
     classes, groups = loaded[0]["classes"], loaded[0]["groups"]
     mean = torch.from_numpy(np.log(np.mean(views, axis=0)))
-    believed = calibrated_elsewhere(mean, classes, groups, folds) if folds else calibrated(mean, classes)
-    return per_photo(believed, classes), groups
+    return calibrated_elsewhere(mean, classes, groups, folds) if folds else calibrated(mean, classes), classes, groups
+
+
+def read(folder: Path, spec: str, folds: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Statistics of an idea, or of several together, and the photos' groups."""
+    probabilities, classes, groups = believed(folder, spec, folds)
+    return per_photo(probabilities, classes), groups
 
 
 def main() -> None:

@@ -228,8 +228,9 @@ class TestLabels:
 
             module.training_step = mixed  # type: ignore[method-assign]
 
-        health = watched(drawn, tmp_path / "run", "epochs=40", "patience=50", sick=[Sick(mix)])
-        alarm = only(health)
+        changes = ("epochs=40", "patience=50")
+        stop_on = ["loss-not-decreasing"]
+        alarm = only(watched(drawn, tmp_path / "run", *changes, sick=[Sick(mix)], stop_on=stop_on))
         assert alarm.rule == "loss-not-decreasing"
         assert "no better than guessing by frequency alone" in alarm.saw
         assert "bintally audit" in alarm.todo
@@ -253,12 +254,12 @@ class TestLearning:
         train = drawn.usable(Split.TRAIN)["photo_id"].to_list()
         frame = drawn.frame.filter(~pl.col("photo_id").is_in(train[40:]))
         few = replace(drawn, frame=frame)
-        alarm = only(watched(few, tmp_path / "run", "epochs=70", "patience=99"))
+        alarm = only(watched(few, tmp_path / "run", "epochs=70", "patience=99", stop_on=["overfit"]))
         assert alarm.rule == "overfit"
         assert "--set augment.shrink=0.2" in alarm.todo
 
     def test_an_easy_task_trained_on_and_on(self, easy: Manifest, tmp_path: Path) -> None:
-        alarm = only(watched(easy, tmp_path / "run", "epochs=40", "patience=99"))
+        alarm = only(watched(easy, tmp_path / "run", "epochs=40", "patience=99", stop_on=["overtraining"]))
         assert alarm.rule == "overtraining"
         assert "--set epochs=" in alarm.todo
 
