@@ -138,7 +138,7 @@ def test_what_was_tried_leaves_no_process(drawn: Manifest, tmp_path: Path, monke
 
 def test_a_slow_loader_is_called_so(drawn: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def slowly(data: bytes, side_px: int, *, name: str = "photo") -> object:
-        time.sleep(0.02)
+        time.sleep(0.05)
         return served(data, side_px, name=name)
 
     monkeypatch.setattr("bintally.models.dataset.served", slowly)
@@ -146,7 +146,7 @@ def test_a_slow_loader_is_called_so(drawn: Manifest, tmp_path: Path, monkeypatch
     profile = profiled(drawn, tmp_path / "run", "cache_mib=0")
     stage, seconds = next(profile.loading_stages())
     assert stage is Phase.DECODE
-    assert seconds >= 0.02 * 8 * profile.plain_steps
+    assert seconds >= 0.05 * 8 * profile.plain_steps
     assert profile.share(*LOADING) > 0.3, "of a machine that others use as well"
     cache = next(each for each in profile.advice if each.kind == "cache")
     assert cache.todo == "--set cache_mib=1"
