@@ -58,7 +58,9 @@ def main() -> None:
     options = arguments.parse_args()
     if options.folder:
         model = find_model(options.model)
-        found = sorted(path for path in options.folder.iterdir() if path.suffix in {".jpg", ".png"})
+        found = sorted(path for path in options.folder.rglob("*") if path.suffix in {".jpg", ".png"})
+        if not found:
+            arguments.error(f"{options.folder}: expected photos (.jpg or .png) in it, found none")
         paths = [found[index % len(found)] for index in range(options.photos)]
         show(Engine(model).name, model, paths, measure(model, paths, rounds=options.rounds))
         return

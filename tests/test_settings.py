@@ -108,8 +108,6 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[model]\ndropout = 1.0", "model.dropout: "),
         ("[model]\npad_type = 'valid'", "model.pad_type: "),
         ("[model]\nenlarged_px = 223", r"model.enlarged_px: .*data.side_px \(224\), or 0 .*got 223"),
-        ("progressive_px = [16]", "progressive_px.0: "),
-        ("epochs = 2\nprogressive_px = [64, 64]", r"progressive_px: .*fewer sides than epochs \(2\).*got 2"),
         ("epochs = ", "not TOML"),
         ("epochs = 1\nepochs = 2", "not TOML"),
     ],

@@ -104,9 +104,6 @@ class RunSettings(_Section):
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 32
     patience: Annotated[int, Field(ge=1)] = Field(3, description="epochs without a lower validation loss, then stop")
-    progressive_px: tuple[Annotated[int, Field(ge=32, le=1024)], ...] = Field(
-        (), description="sides at which the network sees photos in the first epochs, one each: small ones are quick"
-    )
     label_softness: Annotated[float, Field(ge=0)] = Field(
         0.0, description="standard deviation, in items, of the target around the true count; 0: plain cross entropy"
     )
@@ -130,15 +127,6 @@ class RunSettings(_Section):
             raise ValueError(
                 f"model.enlarged_px: expected at least data.side_px ({self.data.side_px}), or 0 for as it is; "
                 f"got {self.model.enlarged_px}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _ends_at_its_own_side(self) -> Self:
-        if len(self.progressive_px) >= self.epochs:
-            raise ValueError(
-                f"progressive_px: expected fewer sides than epochs ({self.epochs}), for the last are at the network's own; "
-                f"got {len(self.progressive_px)}"
             )
         return self
 

@@ -56,17 +56,6 @@ def test_the_loss_is_the_cross_entropy_computed_by_hand() -> None:
     assert logged["train_accuracy"] == pytest.approx(hits / 5)
 
 
-def test_the_first_epochs_see_photos_at_sides_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, _ = small_module("progressive_px=[40, 64]", "epochs=4", "model.enlarged_px=96")
-    seen: list[int] = []
-    module.network.backbone.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].shape[-1]))
-    for epoch in range(4):
-        monkeypatch.setattr(CountModule, "current_epoch", epoch)
-        module.training_step(batch(), 0)
-        module.validation_step(batch(), 0)
-    assert seen == [40, 96, 64, 96, 96, 96, 96, 96], "validation sees them as counting will"
-
-
 def test_soft_labels_change_the_loss_but_not_the_curves() -> None:
     module, logged = small_module("label_softness=0.8")
     photos, classes = batch()

@@ -93,11 +93,11 @@ class CountNetwork(nn.Module):
         elif settings.frozen_stages:
             _freeze_stages(self.backbone, settings)
 
-    def forward(self, photos: Tensor, side_px: int = 0) -> Tensor:
-        """Logits float32[N,C] of photos uint8[N,S,S,3], seen at another side than the network's own if one is given."""
+    def forward(self, photos: Tensor) -> Tensor:
+        """Logits float32[N,C] of photos uint8[N,S,S,3]."""
         pixels = (photos.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        if side := side_px or self.enlarged_px:
-            pixels = functional.interpolate(pixels, size=(side, side), mode="bilinear")
+        if self.enlarged_px:
+            pixels = functional.interpolate(pixels, size=(self.enlarged_px, self.enlarged_px), mode="bilinear")
         if self.frozen:
             with torch.no_grad():
                 features = self.backbone(pixels)

@@ -57,20 +57,15 @@ class CountModule(lightning.LightningModule):
         self.max_steps = max_steps
         self.trained = torch.zeros(3)  # loss and hits summed over this epoch's photos, and how many those are
 
-    def forward(self, photos: Tensor, side_px: int = 0) -> Tensor:
-        """Logits of photos, seen at another side if one is given."""
-        logits: Tensor = self.network(photos, side_px)
+    def forward(self, photos: Tensor) -> Tensor:
+        """Logits of photos."""
+        logits: Tensor = self.network(photos)
         return logits
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """The loss of one batch.
-
-        The first epochs may see photos smaller: progressive learning, Tan & Le, "EfficientNetV2" (2021).
-        """
+        """The loss of one batch."""
         photos, classes = batch[:2]
-        sides = self.settings.progressive_px
-        side = sides[self.current_epoch] if self.current_epoch < len(sides) else 0
-        logits = self(photos, side).float()
+        logits = self(photos).float()
         loss = functional.cross_entropy(logits, targets_of(batch, self.classes.size, self.settings))
         with torch.no_grad():  # what the curves show compares with validation: hard labels
             hard = functional.cross_entropy(logits, classes, reduction="sum")
