@@ -81,7 +81,7 @@ def parse() -> Options:
     add("--shrink", type=float, default=0.2)
     add("--rotate", type=float, default=0.0, help="degrees")
     add("--vflip", action="store_true")
-    add("--pool", choices=["avg", "sum", "attention", "both"], default="avg", help="both: average and attention")
+    add("--pool", choices=["avg", "sum", "attention"], default="avg")
     add("--heads", type=int, default=1, help="of attention, side by side")
     add("--facts", type=float, default=0.0, help="weight of what the record knows as extra targets")
     add("--names", type=float, default=0.0, help="weight of an embedding of the items' names as extra target")
@@ -204,11 +204,11 @@ class Network(nn.Module):
         self.std = 0.25 if self.small else 0.5
         self.dropout = nn.Dropout(options.dropout)
         self.heads = options.heads
-        if self.pool in ("attention", "both"):
+        if self.pool == "attention":
             self.attention = nn.Conv2d(features, self.heads, 1)
         if self.pool == "sum":
             self.density = nn.Sequential(nn.Conv2d(features, 64, 1), nn.ReLU(), nn.Conv2d(64, 1, 1))
-        pooled = features * (self.heads + (self.pool == "both")) + 2 * (self.pool == "sum")
+        pooled = features * self.heads + 2 * (self.pool == "sum")
         self.head = nn.Linear(pooled, LAST if options.loss == "corn" else CLASSES)
         self.extra = nn.Linear(features, extra)
 
@@ -216,11 +216,9 @@ class Network(nn.Module):
         """Logits over counts, and what the record is thought to say."""
         found = self.backbone((photos.permute(0, 3, 1, 2).float() / 255 - 0.5) / self.std)
         mean = pooled = found if self.small else found.mean((2, 3))
-        if self.pool in ("attention", "both"):
+        if self.pool == "attention":
             weights = self.attention(found).flatten(2).softmax(-1)  # [N,heads,places]
             pooled = torch.einsum("ncp,nhp->nhc", found.flatten(2), weights).flatten(1)
-        if self.pool == "both":
-            pooled = torch.cat([pooled, mean], dim=1)
         if self.pool == "sum":
             density = functional.softplus(self.density(found) - 3).sum((1, 2, 3))[:, None]
             pooled = torch.cat([mean, density, density.log1p()], dim=1)
