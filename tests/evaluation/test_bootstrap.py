@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bintally.evaluation.bootstrap import Figure, GroupBootstrap, IntervalKind, interval, ratio
+from bintally.evaluation.bootstrap import GroupBootstrap, ratio
 
 
 def means(values):
@@ -67,10 +67,9 @@ def test_whole_groups_are_drawn_as_many_as_there_are(groups, seed):
     np.testing.assert_allclose(sums, len(set(groups)))
 
 
-def test_basic_interval_mirrors_the_percentiles_and_ends_at_zero():
-    samples = np.linspace(1.0, 2.0, 1001)
-    assert interval(1.2, samples, kind=IntervalKind.BASIC) == Figure(1.2, pytest.approx(0.425), pytest.approx(1.375))
-    assert interval(0.1, samples, kind=IntervalKind.BASIC).low == 0.0
+def test_photos_without_a_group_are_refused():
+    with pytest.raises(ValueError, match="expected a sibling group for each photo"):
+        GroupBootstrap(["a", None])
 
 
 @pytest.mark.parametrize(("groups", "resamples"), [([], 10), (["a"], 0)], ids=["no photos", "no resamples"])

@@ -7,7 +7,6 @@ Refuses photos without a group: an interval that treats siblings as strangers is
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +17,6 @@ Finalise = Callable[[Array], Array]
 DEFAULT_RESAMPLES = 2000
 _LEVEL = 0.95
 _CHUNK = 250  # resamples multiplied at a time: bounds the float64 copy of the weights
-
-
-class IntervalKind(StrEnum):
-    """How resampled values become an interval (Davison & Hinkley 1997, section 5.2)."""
-
-    PERCENTILE = "percentile"
-    BASIC = "basic"  # mirrored at the estimate: undoes the upward bias of a statistic that sums absolute values
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +44,12 @@ class GroupBootstrap:
             seed: of the draws.
 
         Raises:
-            ValueError: if there are no photos, or no resamples are asked for.
+            ValueError: if there are no photos, one has no group, or no resamples are asked for.
         """
         if not groups or resamples < 1:
             raise ValueError(f"expected photos and resamples, got {len(groups)} photos and {resamples} resamples")
+        if any(group is None for group in groups):
+            raise ValueError("expected a sibling group for each photo: split the dataset first")
         names, self._group_of = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
         self.group_count = len(names)
         self.resamples = resamples
@@ -73,7 +67,7 @@ class GroupBootstrap:
         ]
         return np.concatenate(chunks)
 
-    def figure(self, statistics: Array, finalise: Finalise, *, kind: IntervalKind = IntervalKind.PERCENTILE) -> Figure:
+    def figure(self, statistics: Array, finalise: Finalise) -> Figure:
         """The value over all photos, with its interval.
 
         >>> correct = np.array([[1.0, 1.0], [0.0, 1.0]])
@@ -81,11 +75,11 @@ class GroupBootstrap:
         Figure(value=0.5, low=0.5, high=0.5)
         """
         value = float(finalise(statistics.sum(axis=0)))
-        return interval(value, finalise(self.sums(statistics)), kind=kind)
+        return interval(value, finalise(self.sums(statistics)))
 
 
-def interval(value: float, samples: Array, *, kind: IntervalKind = IntervalKind.PERCENTILE) -> Figure:
-    """A figure from its value and resampled values float64[R]; resamples in which it is undefined (NaN) are left out.
+def interval(value: float, samples: Array) -> Figure:
+    """A figure from its value and the percentiles of resampled values float64[R]; undefined ones (NaN) are left out.
 
     >>> interval(2.0, np.array([1.0, 2.0, 3.0, np.nan]))
     Figure(value=2.0, low=1.05, high=2.95)
@@ -94,8 +88,6 @@ def interval(value: float, samples: Array, *, kind: IntervalKind = IntervalKind.
         raise ValueError("expected a value that is defined: are there photos in this scope?")
     tail = (1 - _LEVEL) / 2
     low, high = (float(q) for q in np.nanquantile(samples, [tail, 1 - tail]))
-    if kind is IntervalKind.BASIC:
-        low, high = max(0.0, 2 * value - high), max(0.0, 2 * value - low)
     return Figure(value=value, low=low, high=high)
 
 

@@ -14,13 +14,15 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from bintally.evaluation.bootstrap import Array, Figure, Finalise, GroupBootstrap, IntervalKind, divide, ratio
+from bintally.evaluation.bootstrap import Array, Figure, Finalise, GroupBootstrap, divide, ratio
 
 Counts = npt.NDArray[np.int64]
 
 # Cross entropy is -ln(max(p, this)): a model that gave the truth no chance loses 16.1, not infinity.
 PROBABILITY_FLOOR = 1e-7
 CALIBRATION_BINS = 15
+_DRAWS, _CHUNK = 2000, 250  # of what chance alone makes; so many at a time
+_UNLIKELY = 0.975  # share of them
 
 
 class MetricName(StrEnum):
@@ -152,13 +154,18 @@ def score(scope: Scope, probabilities: Array, counts: Counts) -> Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """A metric: per-photo statistics float64[M,d], whose sums `finalise` turns into its value."""
+    """A metric: per-photo statistics float64[M,d], whose sums `finalise` turns into its value.
+
+    Attributes:
+        by_chance: for one that noise alone makes larger than 0: the values, float64[R], that an estimator would show
+            which is as sure and perfect by construction.
+    """
 
     name: MetricName
     higher_is_better: bool
     statistics: Callable[[Scored], Array]
     finalise: Finalise = ratio
-    interval: IntervalKind = IntervalKind.PERCENTILE
+    by_chance: Callable[[Scored], Array] | None = None
 
 
 def _per_photo(values: npt.NDArray[np.generic]) -> Array:
@@ -216,6 +223,20 @@ def _calibration_error(sums: Array) -> Array:
     return divide(np.abs(sums[..., :-1]).sum(axis=-1), sums[..., -1])
 
 
+def calibration_by_chance(scored: Scored) -> Array:
+    """Calibration errors, float64[R], of estimators that are as sure of as many photos, and right just as often.
+
+    Each photo is a draw of its own: that siblings are alike is left out.
+    """
+    one_hot = np.eye(CALIBRATION_BINS)[calibration_bins(scored.confidence)]
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(0, _DRAWS, _CHUNK):
+        hits = random.random((_CHUNK, len(one_hot))) < scored.confidence
+        found.append(np.abs((scored.confidence - hits) @ one_hot).sum(axis=1) / len(one_hot))
+    return np.concatenate(found)
+
+
 def _root(sums: Array) -> Array:
     return np.sqrt(ratio(sums))
 
@@ -232,7 +253,7 @@ METRICS = (
         higher_is_better=False,
         statistics=_calibration,
         finalise=_calibration_error,
-        interval=IntervalKind.BASIC,  # a sum of absolute values grows with noise, so resamples lie above the estimate
+        by_chance=calibration_by_chance,
     ),
 )
 METRIC = {metric.name: metric for metric in METRICS}
@@ -250,6 +271,9 @@ def statistics_over(metric: Metric, scope: Scope, probabilities: Array, counts: 
 def measure(scope: Scope, probabilities: Array, counts: Counts, bootstrap: GroupBootstrap) -> dict[MetricName, Figure]:
     """Every metric over one scope, with 95 % intervals.
 
+    That of a metric with `by_chance` begins at 0 unless its value is above 97.5 % of what chance makes, else at the
+    value less what resampling adds to it; its end is that of the resampled values, which lie too high if anything.
+
     Args:
         scope: which photos, and which counts to choose from.
         probabilities: float64[N,K+1], rows sum to 1.
@@ -261,9 +285,12 @@ def measure(scope: Scope, probabilities: Array, counts: Counts, bootstrap: Group
     """
     if not scope.defined_for(probabilities.shape[1] - 1):
         raise ValueError(f"scope {scope.name}: expected K >= {scope.high}, got {probabilities.shape[1] - 1}")
-    return {
-        metric.name: bootstrap.figure(
-            statistics_over(metric, scope, probabilities, counts), metric.finalise, kind=metric.interval
-        )
-        for metric in METRICS
-    }
+    found: dict[MetricName, Figure] = {}
+    for metric in METRICS:
+        figure = bootstrap.figure(statistics_over(metric, scope, probabilities, counts), metric.finalise)
+        if metric.by_chance is not None:
+            chance = float(np.quantile(metric.by_chance(score(scope, probabilities, counts)), _UNLIKELY))
+            low = 0.0 if figure.value <= chance else max(0.0, 2 * figure.value - figure.high)
+            figure = Figure(value=figure.value, low=low, high=max(figure.value, figure.high))
+        found[metric.name] = figure
+    return found
