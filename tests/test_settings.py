@@ -26,7 +26,7 @@ from bintally.settings import (
 shares = st.floats(0, 1, exclude_max=True)
 small = st.integers(1, 1000)
 positive = st.floats(1e-9, 1e9)
-triples = st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1))
+triples = st.tuples(*[st.floats(0, 1)] * 3)
 any_settings = st.builds(
     RunSettings,
     recipe=st.text(),
@@ -42,7 +42,7 @@ any_settings = st.builds(
         DataSettings,
         side_px=st.integers(32, 1024),
         mean=triples,
-        std=st.tuples(positive, positive, positive),
+        std=st.tuples(*[st.floats(1e-9, 1)] * 3),
         counts=st.none() | st.integers(0, 254).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 255))),
         last_count=st.integers(1, 255),
         excluded_flags=st.lists(st.text(), max_size=3).map(tuple),
@@ -99,6 +99,8 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[data]\nside_px = 16", "data.side_px: "),
         ("[data]\nstd = [0.5, 0.0, 0.5]", "data.std.1: "),
         ("[data]\nmean = [0.5]", "data.mean"),
+        ("[data]\nmean = [0.5, 123.7, 0.5]", "data.mean.1: .*less than or equal to 1"),
+        ("[data]\nstd = [0.2, 0.2, 57.4]", "data.std.2: .*less than or equal to 1"),
         ("[data]\nexcluded_flags = 'dark'", "data.excluded_flags: "),
         ("[data]\nexcluded_flags = [1]", "data.excluded_flags.0: "),
         ("[data]\ncounts = [5, 1]", "data: .*the lower first"),
@@ -107,6 +109,7 @@ def test_an_empty_file_is_the_defaults() -> None:
         ("[data]\ncounts = [1, 1000000000]", "data: .*up to 255"),
         ("[model]\ndropout = 1.0", "model.dropout: "),
         ("[model]\npad_type = 'valid'", "model.pad_type: "),
+        ("[model]\nfrozen = true\nfrozen_stages = 2", "model: .*all stages stay.*leave one"),
         ("[model]\nenlarged_px = 223", r"model.enlarged_px: .*data.side_px \(224\), or 0 .*got 223"),
         ("epochs = ", "not TOML"),
         ("epochs = 1\nepochs = 2", "not TOML"),

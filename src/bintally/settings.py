@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bintally.errors import SettingsError
 
 _MOST = 255  # items in a bin that are told apart
+_Share = Annotated[float, Field(ge=0, le=1)]
+_PositiveShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Section(BaseModel):
@@ -44,13 +46,23 @@ class ModelSettings(_Section):
         0, description="the network enlarges photos to this side before it looks: finer features; 0: it does not"
     )
 
+    @model_validator(mode="after")
+    def _frozen_once(self) -> Self:
+        if self.frozen and self.frozen_stages:
+            raise ValueError("frozen_stages: with frozen = true all stages stay as they came; leave one of the two out")
+        return self
+
 
 class DataSettings(_Section):
     """What the network sees and which counts it tells apart."""
 
     side_px: Annotated[int, Field(ge=32, le=1024)] = 224
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
+    mean: tuple[_Share, _Share, _Share] = Field(
+        (0.485, 0.456, 0.406), description="of each colour, taken off pixels on the scale from 0 to 1"
+    )
+    std: tuple[_PositiveShare, _PositiveShare, _PositiveShare] = Field(
+        (0.229, 0.224, 0.225), description="what is left is divided by it, on the same scale"
+    )
     counts: tuple[int, int] | None = Field(None, description="only photos with these counts; none: every count")
     last_count: Annotated[int, Field(ge=1, le=_MOST)] = Field(
         20, description="K: the last class is K or more; lowered to the largest count in training"
@@ -92,7 +104,9 @@ class OptimiserSettings(_Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of all steps, lr rising from 0")
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="average of the weights; 0: none")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="moving average of the weights: how much of it stays at each step, less at first; 0: none"
+    )
 
 
 class RunSettings(_Section):
@@ -115,7 +129,9 @@ class RunSettings(_Section):
     sync_batch_norm: bool = Field(
         False, description="several GPUs: batch norm over the photos of all; false: each process over its own"
     )
-    cache_mib: Annotated[int, Field(ge=0)] = Field(4096, description="decoded photos kept in memory, at most")
+    cache_mib: Annotated[int, Field(ge=0)] = Field(
+        4096, description="decoded photos of a split kept in memory, at most, by all its workers together"
+    )
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     augment: AugmentSettings = AugmentSettings()

@@ -27,7 +27,7 @@ def loss(logits: Tensor, classes: Tensor, calibration: Calibration) -> float:
 @pytest.mark.parametrize("temperature", [0.25, 0.7, 1.0, 1.5, 4.0, 12.0])
 def test_a_known_temperature_is_found_again(temperature: float) -> None:
     """And no biases, where there are none."""
-    alone, found = (fit_calibration(*simulated(temperature), bias_sd=sd) for sd in (0, 0.25))
+    alone, found = (fit_calibration(*simulated(temperature), bias_sd=sd) for sd in (0, 0.25))  # 20,000 photos
     assert alone.temperature == pytest.approx(temperature, rel=0.03)
     assert alone.biases == ()
     assert found.temperature == pytest.approx(temperature, rel=0.03)
@@ -48,6 +48,20 @@ def test_few_photos_move_biases_little() -> None:
     assert max(map(abs, fit_calibration(logits, classes, bias_sd=5).biases)) > 0.5
 
 
+def test_a_hundred_right_answers_make_nothing_certain() -> None:
+    """Of a network that is right 99 times in 100 and says so: without a prior some temperatures nearly vanish."""
+    random = torch.Generator().manual_seed(1)
+    found, unheld = [], []
+    for _ in range(10):
+        logits = torch.randn(100, 5, generator=random)
+        logits[torch.arange(100), torch.randint(0, 5, (100,), generator=random)] += 7.5
+        classes = torch.multinomial(logits.softmax(1), 1, generator=random)[:, 0]
+        found.append(fit_calibration(logits, classes).temperature)
+        unheld.append(fit_calibration(logits, classes, temperature_sd=math.inf).temperature)
+    assert 0.7 < min(found) < max(found) < 1.4
+    assert min(unheld) < 0.2
+
+
 def test_the_mean_probability_comes_to_how_often_a_class_is_there() -> None:
     """What soft labels smear over a frequent count's neighbours goes back to it."""
     classes = torch.cat([torch.full((3000,), 1), torch.full((500,), 0), torch.full((500,), 2)])
@@ -60,7 +74,9 @@ def test_the_mean_probability_comes_to_how_often_a_class_is_there() -> None:
 
 def test_two_classes_by_hand() -> None:
     """Three of four right with logits 4 and 0: sigmoid(4 / T) = 3/4, so T = 4 / ln 3."""
-    found = fit_calibration(torch.tensor([[4.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1]), bias_sd=0)
+    found = fit_calibration(
+        torch.tensor([[4.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1]), bias_sd=0, temperature_sd=math.inf
+    )
     assert found.temperature == pytest.approx(4 / math.log(3), abs=1e-3)
 
 
@@ -77,12 +93,13 @@ def test_the_loss_never_gets_worse(seed: int, photos: int, classes: int, log_sca
 
 
 @pytest.mark.parametrize(
-    ("logits", "bounds"),
-    [(torch.eye(3) * 5, (0.05, 0.5)), (-torch.eye(3) * 5, (19, 20)), (torch.zeros(3, 3), (0.05, 20))],
+    ("logits", "unheld"),
+    [(torch.eye(3) * 5, (0.05, 0.5)), (-torch.eye(3) * 5, (19, 20)), (torch.zeros(3, 3), (1, 1))],
     ids=["all right", "all wrong", "nothing said"],
 )
-def test_extremes_stay_within_bounds(logits: Tensor, bounds: tuple[float, float]) -> None:
-    assert bounds[0] <= fit_calibration(logits, torch.arange(3)).temperature <= bounds[1]
+def test_extremes_stay_within_bounds(logits: Tensor, unheld: tuple[float, float]) -> None:
+    assert unheld[0] <= fit_calibration(logits, torch.arange(3), temperature_sd=math.inf).temperature <= unheld[1]
+    assert 0.5 < fit_calibration(logits, torch.arange(3)).temperature < 4
 
 
 def test_nothing_to_fit_on() -> None:

@@ -14,7 +14,7 @@ from tests.tiny_run import tiny_settings
 from bintally.data.manifest import Manifest, Split
 from bintally.domain.classes import CountClasses
 from bintally.errors import ManifestError, PhotoError
-from bintally.models.dataset import EpochSampler, PhotoDataset, Share, loader
+from bintally.models.dataset import EpochSampler, PhotoDataset, Share, fit_in_memory, loader
 from bintally.models.preprocess import augmented, served
 from bintally.settings import AugmentSettings
 
@@ -94,6 +94,16 @@ def test_photos_are_decoded_once_while_they_fit(
     data[1, 0][0].zero_()
     assert torch.equal(first, first_again)
     assert len(calls) == reads
+
+
+def test_every_process_that_loads_keeps_photos_of_its_own() -> None:
+    settings = tiny_settings("data.side_px=128", "cache_mib=3")
+    assert [fit_in_memory(64, settings.model_copy(update={"workers": workers})) for workers in (0, 1, 2)] == [
+        True,
+        True,
+        False,
+    ]
+    assert not fit_in_memory(65, settings)
 
 
 def test_a_kept_photo_cannot_be_changed_from_outside(manifest: Manifest) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from bintally.domain.classes import CountClasses
 from bintally.errors import SettingsError, WeightsError
 from bintally.models.checkpoint import build_network
-from bintally.models.network import CountNetwork, SmallCNN, load_backbone
+from bintally.models.network import CountNetwork, SmallCNN, check_hub_weights, check_photos_fit, load_backbone
 from bintally.settings import ModelSettings
 from bintally.training.module import CountModule, make_optimiser
 from bintally.training.recipes import recipe_names
@@ -171,6 +171,26 @@ def test_a_backbone_that_cannot_be_built_is_a_settings_error(settings: dict[str,
         network_of(**settings)
 
 
+@pytest.mark.parametrize("backbone", ["smallcnn", "resnet18", "mobilenetv2_035"])
+def test_norms_over_all_processes_change_nothing_else(backbone: str) -> None:
+    """Some of timm's norms hold an activation, which torch's own conversion drops."""
+    torch.manual_seed(0)
+    network = network_of(backbone).eval()
+    before, weights = network(photos()), state(network)
+    network.sync_norms()
+    assert any(isinstance(layer, nn.SyncBatchNorm) for layer in network.modules())
+    assert torch.equal(network.eval()(photos()), before)
+    assert state(network).keys() == weights.keys()
+
+
+def test_photos_that_a_backbone_cannot_look_at_are_refused_at_once() -> None:
+    network = network_of("vit_tiny_patch16_224")
+    check_photos_fit(network, 224)
+    with pytest.raises(SettingsError, match=r"cannot look at photos of 128 px \(.*224.*change data.side_px"):
+        check_photos_fit(network, 128)
+    assert network.training
+
+
 class TestWeightsFiles:
     @pytest.fixture(params=["safetensors", "pth"])
     def suffix(self, request: pytest.FixtureRequest) -> str:
@@ -307,6 +327,23 @@ class TestHub:
         monkeypatch.setattr("time.sleep", lambda _: None)
         with pytest.raises(WeightsError, match="--weights FILE"):
             build_network(tiny_settings(recipe=recipe), CLASSES, hub=True)
+
+    @pytest.mark.parametrize("recipe", ["course", "mobilenetv2", "flagship"])
+    def test_settings_for_other_weights_are_refused(self, recipe: str) -> None:
+        settings = tiny_settings(recipe=recipe)
+        with pytest.raises(
+            SettingsError, match=r"not made for timm's weights of 'mobilenetv2_100'.*--weights FILE"
+        ) as no:
+            check_hub_weights(settings.model, settings.data.mean, settings.data.std)
+        changes = [word for word in str(no.value).split() if "." in word and "=" in word]
+        assert changes == ["model.pad_type=", "data.mean=[0.485,0.456,0.406]", "data.std=[0.229,0.224,0.225]"]
+        settings = tiny_settings(*changes, recipe=recipe)
+        check_hub_weights(settings.model, settings.data.mean, settings.data.std)
+
+    @pytest.mark.parametrize("recipe", ["resnet50", "resnet101"])
+    def test_settings_for_the_hubs_weights_are_not(self, recipe: str) -> None:
+        settings = tiny_settings(recipe=recipe)
+        check_hub_weights(settings.model, settings.data.mean, settings.data.std)
 
     def test_the_hub_is_not_asked_unless_told_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []

@@ -24,7 +24,7 @@ from bintally.models.checkpoint import Checkpoint, load_checkpoint
 from bintally.models.dataset import PhotoDataset
 from bintally.settings import read_settings
 from bintally.training.curves import CURVES_COLUMNS, CURVES_NAME
-from bintally.training.fit import DEFAULT_LICENCE, SETTINGS_NAME, choose_classes, predict_logits
+from bintally.training.fit import DEFAULT_LICENCE, SETTINGS_NAME, _use_bf16, choose_classes, predict_logits
 from bintally.training.module import CountModule
 from bintally.training.resume import STATE_NAME
 
@@ -185,6 +185,19 @@ class TestTheBestEpoch:
         trained = [[row["train_loss"] for row in curves(tmp_path / decay)] for decay in ("0.0", "0.9")]
         assert trained[0] == pytest.approx(trained[1], abs=1e-6), "averaging is beside the training, not in it"
 
+    def test_the_average_of_a_short_run_is_not_of_its_beginning(self, drawn: Manifest, tmp_path: Path) -> None:
+        """One decay throughout would keep 0.998^9 = 98 % of the weights after the first of ten steps."""
+        seen: list[Tensor] = []
+
+        class Seen(Callback):
+            def on_train_batch_end(self, _trainer: object, module: CountModule, *_: object) -> None:
+                seen.append(module.network.head.weight.detach().clone())
+
+        averaged = fit_tiny(drawn, tmp_path / "run", "optimiser.ema_decay=0.998", callbacks=(Seen(),), max_steps=10)
+        moved = (seen[-1] - seen[0]).norm()
+        assert (averaged.network.head.weight - seen[0]).norm() > 0.5 * moved
+        assert (averaged.network.head.weight - seen[-1]).norm() < 0.5 * moved
+
     @pytest.mark.parametrize("patience", [1, 3])
     def test_it_stops_after_so_many_epochs_without_a_better_one(
         self, patience: int, drawn: Manifest, tmp_path: Path
@@ -336,8 +349,13 @@ class TestCounts:
 
     def test_empty_bins_only_teach_nothing(self, drawn: Manifest) -> None:
         empty = replace(drawn, frame=drawn.frame.with_columns(count=pl.lit(0, pl.Int32)))
-        with pytest.raises(ManifestError, match="empty bin"):
+        with pytest.raises(ManifestError, match="every training photo counts 0"):
             choose_classes(empty, tiny_settings())
+
+    def test_one_count_only_teaches_nothing(self, drawn: Manifest) -> None:
+        three = replace(drawn, frame=drawn.frame.with_columns(count=pl.lit(3, pl.Int32)))
+        with pytest.raises(ManifestError, match="every training photo counts 3: there is nothing to tell apart"):
+            choose_classes(three, tiny_settings())
 
     def test_counts_above_the_largest_in_training_are_that_or_more(self, drawn: Manifest, tmp_path: Path) -> None:
         """A val photo of 9 items is no error where training ends at 5."""
@@ -408,6 +426,14 @@ class TestRefusals:
         with pytest.raises(KeyboardInterrupt):
             fit_tiny(drawn, tmp_path / "run", callbacks=(Interrupting(),))
         assert names(tmp_path / "run") == [SETTINGS_NAME]
+
+
+def test_a_gpu_that_only_emulates_bf16_gets_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the T4 does: by default torch counts that as support."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert not _use_bf16(tiny_settings("precision='auto'"))
+    assert _use_bf16(tiny_settings("precision='bf16'"))
 
 
 def test_bf16_learns_too(drawn: Manifest, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_leaving_what_began_before_the_clock_did_changes_nothing(clock: Ticking)
         ("[Strategy]SingleDeviceStrategy.training_step", Phase.FORWARD),
         ("[LightningModule]CountModule.optimizer_step", Phase.OPTIMISER),
         ("[LightningModule]CountModule.lr_scheduler_step", Phase.OPTIMISER),
-        ("[Callback]EMAWeightAveraging.on_train_batch_end", Phase.AVERAGING),
+        ("[Callback]MovingAverage.on_train_batch_end", Phase.AVERAGING),
         ("[Callback]HealthWatch.on_before_backward", Phase.WATCHING),
         ("[Callback]EarlyStopping{'monitor': 'val_loss', 'mode': 'min'}.on_train_epoch_end", Phase.CALLBACKS),
         ("run_training_batch", None),

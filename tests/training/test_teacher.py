@@ -1,5 +1,6 @@
 """A run that learns what finished runs think, beside what is recorded."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -19,6 +20,7 @@ from bintally.models.dataset import PhotoDataset
 from bintally.models.ensemble import Ensemble
 from bintally.training.module import CountModule, soft_targets, targets_of
 from bintally.training.resume import BELIEFS_NAME, STATE_NAME
+from bintally.training.teacher import beliefs
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,18 @@ def test_what_is_kept_of_the_teachers_is_damaged(tiny_checkpoint: Checkpoint, dr
     (run / BELIEFS_NAME).write_bytes(b"\0" * 40)
     with pytest.raises(CheckpointError, match=rf"{BELIEFS_NAME}: cannot be read .*--no-resume"):
         fit_tiny(drawn, run, teachers=[tiny_checkpoint])
+
+
+def test_what_is_kept_of_other_teachers_is_asked_anew(
+    tiny_checkpoint: Checkpoint, other: Checkpoint, drawn: Manifest, tmp_path: Path
+) -> None:
+    """A process that does not clear the folder itself may find what another run left there."""
+    photos, _ = taught_by([tiny_checkpoint], drawn)
+    for teacher in (tiny_checkpoint, other):
+        said = beliefs(
+            [teacher], drawn, photos, tiny_settings(), kept=tmp_path / BELIEFS_NAME, forward=contextlib.nullcontext
+        )
+        assert torch.allclose(said, taught_by([teacher], drawn)[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,11 @@ def untimed(_stage: Stage) -> AbstractContextManager[None]:
     return _NO_CLOCK
 
 
+def fit_in_memory(photos: int, settings: RunSettings) -> bool:
+    """Whether so many decoded photos may be kept; every process that loads keeps a copy of its own."""
+    return max(1, settings.workers) * photos * settings.data.side_px**2 * 3 <= settings.cache_mib << 20
+
+
 class PhotoDataset(Dataset[tuple[Tensor, ...]]):
     """Photos of a manifest with their classes; decoded once and kept while they fit in memory.
 
@@ -88,7 +93,7 @@ class PhotoDataset(Dataset[tuple[Tensor, ...]]):
         self.labels = torch.from_numpy(labels[kept])
         self.beliefs: Tensor | None = None
         self._side, self._seed, self._augment = settings.data.side_px, settings.seed, augment
-        fits = len(self.paths) * self._side**2 * 3 <= settings.cache_mib << 20
+        fits = fit_in_memory(len(self.paths), settings)
         self._cache: list[npt.NDArray[np.uint8] | None] | None = [None] * len(self.paths) if fits else None
         self.clock: StageClock = untimed
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bintally.data.manifest import Manifest, Split
+from bintally.data.prepared import check_side
 from bintally.errors import CheckpointError
 from bintally.models.calibration import Calibration, fit_calibration
 from bintally.models.checkpoint import Checkpoint, CheckpointFacts
@@ -63,7 +64,7 @@ class Ensemble(nn.Module):
         """Logarithms of the mean probabilities, before the mean's own calibration."""
         views = [photos, photos.flip(2)] if self.mirror else [photos]
         answers = [
-            torch.softmax(facts.calibration(network(view)), dim=1)
+            torch.softmax(facts.calibration(network(view).float()), dim=1)
             for network, facts in zip(self.networks, self.facts, strict=True)
             for view in views
         ]
@@ -74,7 +75,8 @@ class Ensemble(nn.Module):
 
         Raises:
             CheckpointError: if the manifest has another split.
-            ManifestError: if its calibration split has no photo that can be used.
+            ManifestError: if its calibration split has no photo that can be used, or its photos were prepared at
+                another side.
         """
         if self.is_plain:
             return self
@@ -84,6 +86,7 @@ class Ensemble(nn.Module):
                 f"{manifest.root}: split {manifest.split_hash}, but {facts.name} was trained on split "
                 f"{facts.provenance.split_hash}; pass the dataset that it was trained on"
             )
+        check_side(manifest, facts.settings.data.side_px, wanted_by=facts.name)
         settings = facts.settings.model_copy(update={"cache_mib": 0})
         data = PhotoDataset(
             manifest.usable(Split.CALIBRATION, settings.data.excluded_flags),

@@ -12,6 +12,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers import convert_sync_batchnorm
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn import functional
@@ -106,6 +107,10 @@ class CountNetwork(nn.Module):
         logits: Tensor = self.head(self.dropout(features))
         return logits
 
+    def sync_norms(self) -> None:
+        """Let batch norms norm over the photos of all processes; timm's way, for some of its norms hold activations."""
+        self.backbone = convert_sync_batchnorm(self.backbone)
+
     def train(self, mode: bool = True) -> "CountNetwork":
         """Switch between training and inference; frozen backbone, stages and norms stay in inference."""
         super().train(mode)
@@ -118,6 +123,47 @@ class CountNetwork(nn.Module):
             ):
                 layer.train(False)
         return self
+
+
+def check_hub_weights(settings: ModelSettings, mean: Sequence[float], std: Sequence[float]) -> None:
+    """See that a network is built and fed as the weights of timm's hub were trained.
+
+    Raises:
+        SettingsError: with the settings that suit them.
+    """
+    suits = timm.get_pretrained_cfg(settings.backbone) if timm.is_model(settings.backbone) else None
+    if suits is None:
+        return
+    changes = []
+    if settings.pad_type and not settings.backbone.startswith("tf_"):
+        changes.append("--set model.pad_type=")
+    for key, ours, theirs in (("data.mean", mean, suits.mean), ("data.std", std, suits.std)):
+        if tuple(ours) != tuple(theirs):
+            changes.append(f"--set {key}={list(theirs)}".replace(" [", "[").replace(", ", ","))
+    if changes:
+        raise SettingsError(
+            f"model.backbone: these settings are not made for timm's weights of {settings.backbone!r}: pass those that "
+            f"they are made for with --weights FILE, or take {' '.join(changes)}"
+        )
+
+
+def check_photos_fit(network: CountNetwork, side_px: int) -> None:
+    """See that the network can look at photos of that side; some backbones are made for one only.
+
+    Raises:
+        SettingsError: with what it says.
+    """
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.train(False)(torch.zeros(1, side_px, side_px, 3, dtype=torch.uint8))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise SettingsError(
+            f"model.backbone: it cannot look at photos of {network.enlarged_px or side_px} px ({_first_line(error)}); "
+            "change data.side_px or model.enlarged_px, or choose another backbone"
+        ) from error
+    finally:
+        network.train(training)
 
 
 def _freeze_stages(backbone: nn.Module, settings: ModelSettings) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import lightning
 import tomli_w
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn import functional
@@ -38,10 +38,11 @@ from bintally.models.checkpoint import (
     save_checkpoint,
 )
 from bintally.models.dataset import PhotoDataset, Share, loader
-from bintally.models.network import SMALL_CNN, CountNetwork, load_backbone
+from bintally.models.network import SMALL_CNN, CountNetwork, check_hub_weights, check_photos_fit, load_backbone
 from bintally.models.provenance import Provenance
 from bintally.settings import RunSettings
 from bintally.training.allocator import keep_freed_memory
+from bintally.training.averaging import MovingAverage
 from bintally.training.curves import CURVES_NAME, CurvesWriter
 from bintally.training.keeper import Keeper
 from bintally.training.module import CountModule
@@ -153,7 +154,7 @@ def fit(
     keeper = Keeper(run, identity=same, sitting=sitting, every=checkpoint_every, clock=clock, signals=signals)
     watchers = [curves, EarlyStopping("val_loss", patience=settings.patience), StopAfter(max_steps), *callbacks, keeper]
     if settings.optimiser.ema_decay:
-        watchers.append(EMAWeightAveraging(decay=settings.optimiser.ema_decay))
+        watchers.append(MovingAverage(settings.optimiser.ema_decay))
     trainer = _trainer(settings, watchers, progress=progress, folder=run)
     with warnings.catch_warnings(), signals.restored():
         warnings.filterwarnings("ignore", module="lightning")  # its advice on loggers, workers and deprecations
@@ -198,8 +199,10 @@ def choose_classes(manifest: Manifest, settings: RunSettings) -> CountClasses:
     counts = manifest.usable(Split.TRAIN, settings.data.excluded_flags)["count"].to_numpy()
     if settings.data.counts is None:
         largest = int(counts.max())
-        if largest < 1:
-            raise ManifestError(f"{manifest.root}: every training photo is of an empty bin; ingest others")
+        if largest == counts.min():
+            raise ManifestError(
+                f"{manifest.root}: every training photo counts {largest}: there is nothing to tell apart; ingest others"
+            )
         return CountClasses(low=0, high=min(largest, settings.data.last_count), open_ended=True)
     low, high = settings.data.counts
     absent = [count for count in range(low, high + 1) if not (counts == count).any()]
@@ -250,9 +253,13 @@ def _start_folder(run: Path, settings: RunSettings, before: Unfinished | None, s
 def _start_network(settings: RunSettings, classes: CountClasses, weights: Path | None, *, anew: bool) -> CountNetwork:
     """The network to begin with; one that goes on gets its weights from the state."""
     wanted = _wants_weights(settings)
-    network = build_network(settings, classes, hub=anew and wanted and weights is None)
+    from_hub = wanted and weights is None
+    if anew and from_hub:
+        check_hub_weights(settings.model, settings.data.mean, settings.data.std)
+    network = build_network(settings, classes, hub=anew and from_hub)
     if anew and weights is not None:
         load_backbone(network, weights)
+    check_photos_fit(network, settings.data.side_px)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -286,7 +293,6 @@ def _trainer(settings: RunSettings, callbacks: list[Callback], *, progress: bool
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        sync_batchnorm=settings.sync_batch_norm,
         default_root_dir=folder,
         use_distributed_sampler=False,  # ours knows of processes, and where it begins
     )
@@ -310,17 +316,20 @@ def _learn(
         share = replace(share, epoch=before.epoch, batches=before.batches)
     train = loader(data.train, settings, shuffle=True, share=share)
     val = loader(data.val, settings, shuffle=False)  # all of it in each process: they find the same
+    if settings.sync_batch_norm and trainer.world_size > 1:
+        module.network.sync_norms()
     try:
         trainer.fit(module, train, val, ckpt_path=before.path if before else None, weights_only=True)
     except SystemExit as stop:  # what Lightning makes of an interrupt
         raise KeyboardInterrupt from stop
+    module.to(trainer.strategy.root_device)  # back from the CPU, where Lightning leaves it
 
 
 def _use_bf16(settings: RunSettings) -> bool:
     if settings.precision != "auto":
         return settings.precision == "bf16"
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 

@@ -6,13 +6,15 @@ Shapes: N training photos, C classes, probabilities float32[N,C].
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from bintally.data.files import whole_file
@@ -82,18 +84,24 @@ def beliefs(
         manifest: on whose calibration split their mean is calibrated.
         photos: the training photos, unchanged here whatever they are augmented with.
         settings: of the student's run: how photos are loaded.
-        kept: the file that keeps them for a run that goes on; read where it is there.
+        kept: the file that keeps them for a run that goes on; read where it holds what these teachers say of these
+            photos. Of several processes each asks for itself, and the first one writes.
         forward: the context in which networks are run.
         progress: is told batches done, and of how many: first of calibration photos, then of `photos`.
 
     Raises:
-        CheckpointError: if `kept` cannot be read, or holds another number of photos.
+        CheckpointError: if `kept` cannot be read.
         ManifestError: if the calibration split has no photo that can be used.
         PhotoError: naming a photo that cannot be decoded.
     """
-    if kept.exists():
-        return _read(kept, len(photos))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    asked = {
+        "teachers": ", ".join(name_of(teacher) for teacher in teachers),
+        "photos": hashlib.sha256("\n".join(photos.paths).encode()).hexdigest(),
+    }
+    if kept.exists() and (before := _read(kept, asked)) is not None:
+        return before
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     ensemble = Ensemble(teachers, mirror=True).to(device)
     with forward():
         ensemble.calibrate(manifest, progress=progress)
@@ -106,16 +114,20 @@ def beliefs(
                 progress(number, len(batches))
     ensemble.cpu()
     answers = torch.cat(found)
+    _keep(kept, answers, asked)
+    return answers
+
+
+@rank_zero_only
+def _keep(kept: Path, answers: Tensor, asked: dict[str, str]) -> None:
     with whole_file(kept) as part:
-        save_file({_KEY: answers}, part)
-    return answers
+        save_file({_KEY: answers}, part, metadata=asked)
 
 
-def _read(kept: Path, photos: int) -> Tensor:
+def _read(kept: Path, asked: dict[str, str]) -> Tensor | None:
+    """What the file holds; None: other teachers' answers, or of other photos."""
     try:
-        answers = load_file(kept)[_KEY]
-    except (OSError, SafetensorError, KeyError) as error:
+        with safe_open(kept, framework="pt") as file:
+            return file.get_tensor(_KEY) if file.metadata() == asked else None
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{kept}: cannot be read ({error}). Begin anew with --no-resume") from error
-    if len(answers) != photos:
-        raise CheckpointError(f"{kept}: of {len(answers)} photos, expected {photos}. Begin anew with --no-resume")
-    return answers

@@ -59,7 +59,7 @@ class Overfit:
     """Training goes on getting better while validation gets worse.
 
     SageMaker's Overfit: validation loss above training loss by 10 % of it. That ratio is 32 % in a healthy run of
-    `mobilenetv2` on 8,321 photos, so here: for two epochs the validation loss has been above the best one by 3 % and
+    `mobilenetv2` on 8,315 photos, so here: for two epochs the validation loss has been above the best one by 3 % and
     its own standard error, and above the training loss by half of that; or it is twice the training loss, by three
     standard errors, and no longer falls. Only of a run that has learned more than how frequent each count is.
     """

@@ -4,6 +4,7 @@ import lightning
 import torch
 
 from bintally.data.manifest import Manifest, Split
+from bintally.models.dataset import fit_in_memory
 from bintally.training.health.labels import entropy, read_labels
 from bintally.training.health.probes import alike, gains
 from bintally.training.health.seen import Start
@@ -25,7 +26,7 @@ def look_at_start(trainer: lightning.Trainer, module: CountModule, manifest: Man
         hard_prior_loss=entropy(photos.tolist()),
         steps_per_epoch=int(trainer.num_training_batches),
         warmup_steps=round(settings.optimiser.warmup_share * max(1, int(trainer.estimated_stepping_batches))),
-        photos_fit=sum(labels[Split.TRAIN.value].photos) * settings.data.side_px**2 * 3 <= settings.cache_mib << 20,
+        photos_fit=fit_in_memory(sum(labels[Split.TRAIN.value].photos), settings),
         gains=gains(module.network) if begins else {},
         alike=alike(module.network) if begins else [],
     )

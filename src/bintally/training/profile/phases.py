@@ -68,8 +68,7 @@ _ENDS = {
     "save_checkpoint": Phase.CHECKPOINT,
 }
 _CALLBACKS = {
-    "EMAWeightAveraging": Phase.AVERAGING,
-    "WeightAveraging": Phase.AVERAGING,
+    "MovingAverage": Phase.AVERAGING,
     "Keeper": Phase.CHECKPOINT,
     "HealthWatch": Phase.WATCHING,
     "ProfileWatch": Phase.TRACING,
