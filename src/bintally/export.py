@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from bintally.data.files import whole_file
+from bintally.data.files import cannot_write, whole_file
 from bintally.data.published import shareable
 from bintally.errors import ModelError
 from bintally.inference.model_file import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelFacts
@@ -52,9 +52,18 @@ def export(model: Checkpoint | Ensemble, path: Path, *, name: str = "", half: bo
         The largest difference in probability between what was trained and the file, on photos made for the check.
 
     Raises:
+        CannotWriteError: if the file cannot be written.
         ModelError: if that difference is above 1e-4, or 1e-3 where weights are kept in 16 bits.
     """
     network = ServedNetwork(model).eval()
+    try:
+        with whole_file(path) as part:
+            return _write(network, part, path, name=name, half=half)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _write(network: ServedNetwork, part: Path, path: Path, *, name: str, half: bool) -> float:
     side = network.ensemble.facts[0].settings.data.side_px
     example = torch.zeros((2, side, side, 3), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -76,14 +85,13 @@ def export(model: Checkpoint | Ensemble, path: Path, *, name: str = "", half: bo
     facts = model_facts(network.ensemble, name=name).model_copy(update={"probe": _probe(network, side)})
     onnx.helper.set_model_props(graph, {METADATA_KEY: facts.model_dump_json()})
     tolerance = HALF_TOLERANCE if half else TOLERANCE
-    with whole_file(path) as part:
-        onnx.save(graph, part)
-        difference = parity(network, part, side)
-        if not difference <= tolerance:  # nan is no parity either
-            raise ModelError(
-                f"{path}: the model file differs from the checkpoint by {difference:.2g} in probability, "
-                f"more than {tolerance}; not written"
-            )
+    onnx.save(graph, part)
+    difference = parity(network, part, side)
+    if not difference <= tolerance:  # nan is no parity either
+        raise ModelError(
+            f"{path}: the model file differs from the checkpoint by {difference:.2g} in probability, "
+            f"more than {tolerance}; not written"
+        )
     return difference
 
 

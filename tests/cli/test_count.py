@@ -1,5 +1,7 @@
 """`bintally count`: a line per photo, an error in the place of a bad one."""
 
+import errno
+import os
 import shutil
 import struct
 import zlib
@@ -157,6 +159,65 @@ def test_nothing_to_count_is_3(what: str, bintally: Bintally, model: Path, tmp_p
     run = bintally("count", place, "--model", model)
     assert run.code == 3
     assert str(place) in run.err
+
+
+def test_what_is_left_out_of_a_folder_is_said(bintally: Bintally, model: Path, folder: Path) -> None:
+    shutil.copy(folder / "00.jpg", folder / "06.jfif")
+    for name in (".DS_Store", "._00.jpg"):
+        (folder / name).write_bytes(b"the system's")
+    run = bintally("count", folder, "--model", model, "--json")
+    assert run.code == 0
+    assert len(run.lines) == 7
+    assert run.err == f"bintally: {folder}: 1 other files left out: their names are not a photo's\n"
+
+
+@pytest.mark.parametrize("verb", [["count"], ["verify", "--expect", "2"]], ids=["count", "verify"])
+def test_a_name_that_cannot_be_one_is_3(verb: list[str], bintally: Bintally, model: Path) -> None:
+    run = bintally(*verb, "x" * 300, "--model", model)
+    assert (run.code, run.out) == (3, "")
+    assert "cannot be read (File name too long)" in run.err
+
+
+def test_a_folder_below_that_cannot_be_read_is_3(
+    bintally: Bintally, model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def locked(path: str) -> object:
+        if str(path).endswith("below"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    run = bintally("count", folder, "--model", model)
+    assert (run.code, run.out) == (3, "")
+    assert f"{folder / 'below'}: cannot be read (Permission denied)" in run.err
+
+
+def test_of_a_file_that_is_too_large_no_more_is_read_than_tells_so(
+    bintally: Bintally, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def counted(_engine: Engine, photo: bytes, *, name: str) -> object:
+        read.append(len(photo))
+        return count(_engine, photo, name=name)
+
+    count = Engine.count
+    monkeypatch.setattr(Engine, "count", counted)
+    with (tmp_path / "big.jpg").open("wb") as file:
+        file.truncate(1 << 30)
+    run = bintally("count", tmp_path / "big.jpg", "--model", model)
+    assert run.code == 4
+    assert "expected at most 33,554,432 bytes, got more" in run.err
+    assert read == [33_554_433]
+
+
+def test_a_name_that_is_no_text_can_be_printed(
+    bintally: Bintally, model: Path, photo_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(photo_file, tmp_path / "\udcff.jpg")
+    assert '"photo": "\\udcff.jpg"' in bintally("count", tmp_path / "\udcff.jpg", "--model", model, "--json").out
 
 
 class TestNames:

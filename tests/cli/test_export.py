@@ -40,6 +40,20 @@ def test_elsewhere_and_parity_failing(
     assert done.err == f"bintally: {tmp_path / 'elsewhere.onnx'}: differs\n"
 
 
+def test_a_folder_where_the_file_is_to_be(bintally: Bintally, run_folder: Path, tmp_path: Path) -> None:
+    done = bintally("export", run_folder, "--out", tmp_path)
+    assert "cannot write: a folder is where the file is to be. To do: choose another name" in done.err
+    assert done.code == bintally("export", run_folder, "--out", run_folder / "settings.toml" / "m.onnx").code == 3
+
+
+def test_photos_to_calibrate_on_are_refused_where_nothing_is_calibrated(
+    bintally: Bintally, run_folder: Path, tmp_path: Path
+) -> None:
+    done = bintally("export", run_folder, "--data", tmp_path)
+    assert done.code == 2
+    assert "one run is calibrated already; leave --data out" in done.err
+
+
 def test_no_run_is_6(bintally: Bintally, tmp_path: Path) -> None:
     done = bintally("export", tmp_path / "nowhere")
     assert done.code == 6

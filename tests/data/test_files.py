@@ -16,6 +16,19 @@ def test_a_file_and_its_folder_appear_at_the_end(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_not_replaced(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "name"
+    if kind == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
+    with pytest.raises(OSError, match=rf"{os.strerror(errno.EISDIR)}|no file has this name"), whole_file(path):
+        pytest.fail("must be refused before anything is written")
+    assert path.is_dir() or path.is_fifo()
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_error_leaves_the_file_before_and_nothing_half_written(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("before")

@@ -10,7 +10,7 @@ from bintally.inference import library
 from bintally.inference.find import ENVIRONMENT_VARIABLE, FILE_NAME, find_model
 from bintally.inference.library import ENTRY_POINT_GROUP
 
-HOW = r"Get one .*bintally\[abid\]'. Make one: bintally train DATA .*bintally export RUN.*--model"
+HOW = r"Get one .*bintally\[abid\]'.* Make one: bintally train DATA .*bintally export RUN.*--model"
 
 
 @pytest.fixture
@@ -79,6 +79,24 @@ def test_the_only_installed_one(model: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_installed_one_by_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, ant=model, zebra=tmp_path / "zebra.onnx")
     assert find_model("ant") == model
+
+
+def test_a_folder_of_that_name_does_not_hide_it(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, ant=model)
+    (tmp_path / "ant").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_model("ant") == model
+
+
+def test_what_the_environment_says_wrongly_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "nowhere")
+    with pytest.raises(ModelError, match=rf"^\${ENVIRONMENT_VARIABLE}: nowhere: neither a file"):
+        find_model(None)
+
+
+def test_a_name_that_cannot_be_one() -> None:
+    with pytest.raises(ModelError, match=r"cannot be read \(File name too long\)"):
+        find_model("x" * 300)
 
 
 def test_several_installed_ones_are_a_question(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,22 @@ def test_another_of_that_name_is_replaced_only_when_asked(model: Path) -> None:
     assert find_model("tiny").read_bytes() == model.read_bytes()
 
 
+def test_the_card_of_the_one_replaced_goes_with_it(model: Path) -> None:
+    (model.parent / CARD_NAME).write_text("# Tiny\n")
+    assert add_model(model).card == "# Tiny\n"
+    (model.parent / CARD_NAME).unlink()
+    assert add_model(model, replace=True).card == ""
+
+
+def test_a_package_that_comes_later_does_not_hide_what_was_added(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added = add_model(model, "bins")
+    install(tmp_path, monkeypatch)
+    with pytest.raises(ModelError, match=f"bins: a package brings .* and one was added: rename {added.path}"):
+        find_model("bins")
+
+
 def test_a_packages_name_is_not_taken(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch)
     with pytest.raises(ModelError, match=r"choose another with --name$"):

@@ -116,6 +116,13 @@ def test_a_bad_line_keeps_its_place(line: bytes, status: int, code: str) -> None
     assert second.fault.message.startswith("record 2: ")
 
 
+def test_a_record_without_a_photo_keeps_its_name() -> None:
+    (found,) = photos_in(b'{"photo": "01012", "image": 5}', BodyKind.LINES, max_photos=1)
+    assert isinstance(found, BadRecord)
+    assert found.label == "01012"
+    assert found.fault.message.startswith("01012: expected")
+
+
 @given(st.binary(max_size=200), st.sampled_from(BodyKind))
 def test_whatever_comes_is_photos_or_a_fault(body: bytes, kind: BodyKind) -> None:
     try:

@@ -32,8 +32,13 @@ def error_fields(photo: str, message: str) -> dict[str, object]:
 
 
 def json_line(fields: dict[str, object]) -> str:
-    """One line of JSON."""
-    return json.dumps(fields, ensure_ascii=False)
+    """One line of JSON; in ASCII where a file's name is no text."""
+    line = json.dumps(fields, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(fields)
+    return line
 
 
 def sentence(photo: str, distribution: CountDistribution, level: float) -> str:
@@ -46,7 +51,7 @@ def sentence(photo: str, distribution: CountDistribution, level: float) -> str:
     last, mode = distribution.last_count, distribution.mode
     items = f"{_spoken(mode, last)} {'item' if mode == 1 < last else 'items'}"
     sure = float(distribution.probabilities[mode])
-    return f"{photo}: {items} ({sure:.0%} sure; {level:.0%} interval: {low} to {_spoken(high, last)})"
+    return f"{photo}: {items} ({sure:.0%} sure; {level * 100:g}% interval: {low} to {_spoken(high, last)})"
 
 
 def _spoken(count: int, last: int) -> str:

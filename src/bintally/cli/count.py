@@ -1,10 +1,11 @@
 """`bintally count`: how many items are in each photo."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -20,11 +21,13 @@ ModelOption = Annotated[
 ]
 LevelOption = Annotated[float, typer.Option(min=0.01, max=0.999, help="How much the interval holds.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON per photo.")]
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png"})
 
 
 def count(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO|FOLDER...")],
+    photos: Annotated[
+        list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO|FOLDER...", readable=False)
+    ],
     model: ModelOption = None,
     as_json: JsonOption = False,
     level: LevelOption = 0.9,
@@ -33,7 +36,8 @@ def count(
     """Count the items in photos.
 
     With --json a line per photo: photo, count (the most probable), probabilities over 0..K (the last: K or more) and
-    interval. A photo that cannot be counted gives an error in its place, and exit code 4 at the end.
+    interval. A photo that cannot be counted gives an error in its place, and exit code 4 at the end. Of a folder, files
+    that end in .jpg, .jpeg, .jpe, .jfif or .png are counted; how many others there are is said.
     """
     from rich.console import Console
     from rich.progress import track
@@ -50,7 +54,7 @@ def count(
         total=len(named),
         console=Console(stderr=True),
         transient=True,
-        disable=len(named) == 1 or not sys.stderr.isatty(),
+        disable=len(named) == 1 or sys.stderr is None or not sys.stderr.isatty(),
     )
     for path, answer in answers:
         name = named[path]
@@ -76,7 +80,7 @@ def name_photos(photos: list[Path]) -> dict[Path, str]:
     would be the same, each is named by its whole path as given.
 
     Raises:
-        EmptySourceError: if something is not there, or a folder holds no photo.
+        EmptySourceError: if something is not there, a folder cannot be read, or holds no photo.
     """
     named = dict(_each(photos))
     twice = {name for name, times in Counter(named.values()).items() if times > 1}
@@ -85,12 +89,35 @@ def name_photos(photos: list[Path]) -> dict[Path, str]:
 
 def _each(photos: list[Path]) -> Iterator[tuple[Path, str]]:
     for given in photos:
-        if given.is_dir():
-            files = sorted(path for path in given.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-            if not files:
+        try:
+            is_folder, is_there = given.is_dir(), given.exists()
+        except OSError as error:  # below a folder that may not be read, or a name that cannot be one
+            raise _unreadable(given, error) from error
+        if is_folder:
+            files = _files_below(given)
+            found = [path for path in files if path.suffix.lower() in _SUFFIXES]
+            if not found:
                 raise EmptySourceError(f"{given}: no photo here; expected files that end in .jpg, .jpeg or .png")
-            yield from ((path, path.relative_to(given).as_posix()) for path in files)
-        elif given.exists():
+            if others := len(files) - len(found):
+                typer.echo(
+                    f"bintally: {given}: {others:,} other files left out: their names are not a photo's", err=True
+                )
+            yield from ((path, path.relative_to(given).as_posix()) for path in found)
+        elif is_there:
             yield given, given.name
         else:
             raise EmptySourceError(f"{given}: no such photo or folder")
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """In order, but for hidden ones: macOS puts one beside each file on a disk that is not its own."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise _unreadable(Path(error.filename), error) from error
+
+    named = (Path(inner) / name for inner, _, names in os.walk(folder, onerror=refuse) for name in names)
+    return sorted(path for path in named if not path.name.startswith(".") and path.is_file())
+
+
+def _unreadable(path: Path, error: OSError) -> EmptySourceError:
+    return EmptySourceError(f"{path}: cannot be read ({error.strerror}); have reading allowed, or name other photos")

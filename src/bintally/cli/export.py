@@ -36,6 +36,8 @@ def export(
         raise SettingsError("export: several runs need --out FILE")
     if (len(runs) > 1 or mirror) and data is None:
         raise SettingsError("export: a mean is calibrated anew; pass --data with the dataset the runs were trained on")
+    if len(runs) == 1 and not mirror and data is not None:
+        raise SettingsError("export: one run is calibrated already; leave --data out, or ask for --mirror too")
     with extra("train", "bintally export"):
         from bintally.export import export as write_model
         from bintally.models.checkpoint import load_checkpoint

@@ -1,5 +1,6 @@
 """`bintally models`: which are here (`list`), what one is (`show`), whether it is whole (`verify`), and `add`."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,17 +30,18 @@ def list_models() -> None:
 
     from bintally.errors import ModelError
     from bintally.inference.engine import Engine
-    from bintally.inference.find import HOW_TO_GET_ONE, find_model
+    from bintally.inference.find import ENVIRONMENT_VARIABLE, HOW_TO_GET_ONE, find_model
     from bintally.inference.library import added_names, installed_names, known_model
 
-    names = [*installed_names(), *added_names()]
+    names = list(dict.fromkeys([*installed_names(), *added_names()]))
     if not names:
         typer.echo(f"No model is installed, and none was added. {HOW_TO_GET_ONE}")
         return
+    used, fault = None, ""
     try:
         used = find_model(None)
-    except ModelError:
-        used = None
+    except ModelError as error:
+        fault = str(error)
     table = Table(title="Models", title_justify="left")
     for column in ("name", "", "from", "MB", "counts", "side", "licence"):
         table.add_column(column, overflow="fold")
@@ -60,6 +62,10 @@ def list_models() -> None:
             facts.provenance.licence,
         )
     Console(highlight=False).print(table)
+    if fault:
+        typer.echo(f"None is used by default: {fault}")
+    elif os.environ.get(ENVIRONMENT_VARIABLE):
+        typer.echo(f"${ENVIRONMENT_VARIABLE} says which one is used by default: {used}")
 
 
 @models.command()

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from bintally.cli.answers import count_fields, json_line, sentence, verdict_fields
-from bintally.cli.count import JsonOption, LevelOption, ModelOption
+from bintally.cli.count import JsonOption, LevelOption, ModelOption, name_photos
 from bintally.cli.exits import BY_DECISION
 from bintally.domain.verdicts import Policy, decide
 from bintally.errors import EmptySourceError, PhotoError, SettingsError
 
 
 def verify(
-    photo: Annotated[Path, typer.Argument(help="The photo of the bin.")],
+    photo: Annotated[Path, typer.Argument(help="The photo of the bin.", readable=False)],
     expect: Annotated[int, typer.Option("--expect", "-e", min=0, help="How many items the record says are there.")],
     model: ModelOption = None,
     as_json: JsonOption = False,
@@ -37,8 +37,9 @@ def verify(
     from bintally.inference.engine import Engine
     from bintally.inference.find import find_model
 
-    if not photo.is_file():
-        raise EmptySourceError(f"{photo}: no such photo")
+    named = name_photos([photo])
+    if list(named) != [photo]:
+        raise EmptySourceError(f"{photo}: a folder; pass one photo")
     engine = Engine(find_model(model), threads=1)
     ((_, distribution),) = engine.count_files([photo])
     if isinstance(distribution, PhotoError):

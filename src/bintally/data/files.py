@@ -4,6 +4,7 @@ Refuses nothing itself: what the system refuses, `cannot_write` puts into a sent
 """
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     The folder is made where it is missing.
 
     Raises:
-        OSError: if the folder or the file cannot be written.
+        OSError: if the folder or the file cannot be written, or something that is no file has its name.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "something that is no file has this name", str(path))
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{_BEGINNING}{path.name}{_END}")

@@ -2,7 +2,8 @@
 
 Shapes: H and W are a photo's height and width in pixels as a person sees it, EXIF orientation applied.
 Refuses formats other than JPEG and PNG, photos above `PhotoLimits` (before they are decoded), and photos that do not
-decode to their end. Colour profiles are ignored, and so is an EXIF block that cannot be read or follows a PNG's pixels.
+decode to their end, as far as the decoder can tell (a JPEG's pixels have no checksum). Colour profiles are ignored, and
+so is an EXIF block that cannot be read or follows a PNG's pixels.
 """
 
 import struct
@@ -156,12 +157,13 @@ def _open(data: bytes, *, name: str, limits: PhotoLimits) -> ImageFile:
     """Read the header and check it against the limits; the pixels stay undecoded."""
     if len(data) > limits.max_bytes:
         raise PhotoTooLargeError(
-            f"{name}: expected at most {limits.max_bytes:,} bytes, got {len(data):,}. "
-            "Save it smaller or compress it more"
+            f"{name}: expected at most {limits.max_bytes:,} bytes, got more. Save it smaller or compress it more"
         )
     plugin = next((plugin for magic, plugin in _PLUGINS if data.startswith(magic)), None)
     if plugin is None:
-        got = f"bytes that begin with {data[:8].hex(' ')}" if data else "no bytes at all"
+        if not data:
+            raise NotAPhotoError(f"{name}: expected a JPEG or PNG, got no bytes at all. Copy it again")
+        got = f"bytes that begin with {data[:8].hex(' ')}"
         raise NotAPhotoError(f"{name}: expected a JPEG or PNG, got {got}. Convert it to JPEG or PNG")
     try:
         image = plugin(BytesIO(data))
@@ -213,6 +215,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         # 16-bit grey; `convert` would clip it at 255.
         values = np.asarray(image).astype(np.uint32)
+        if (see_through := image.info.get("transparency")) is not None:
+            values[values == see_through] = 65535
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "CMYK" and "adobe" not in image.info:
         # Pillow reads every CMYK JPEG as Adobe writes them, inverted; without Adobe's marker they are not.

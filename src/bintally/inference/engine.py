@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from bintally.data.images import DEFAULT_LIMITS
 from bintally.domain.counts import CountDistribution
 from bintally.errors import ModelError, PhotoError
 from bintally.inference.model_file import INPUT_NAME, OUTPUT_NAME, ModelFacts, parse_facts
@@ -106,7 +107,8 @@ class Engine:
 
     def _count_file(self, path: Path) -> CountDistribution | PhotoError:
         try:
-            return self.count(path.read_bytes(), name=str(path))
+            with path.open("rb") as file:  # no more than tells that it is too large
+                return self.count(file.read(DEFAULT_LIMITS.max_bytes + 1), name=str(path))
         except PhotoError as error:
             return error
         except OSError as error:

@@ -9,7 +9,8 @@ from bintally.inference.library import added_names, installed_names, known_model
 ENVIRONMENT_VARIABLE = "BINTALLY_MODEL"
 FILE_NAME = "model.onnx"
 HOW_TO_GET_ONE = (
-    "Get one for non-commercial use: pip install 'bintally[abid]'. "
+    "Get one for non-commercial use: pip install 'bintally[abid]', or in a checkout "
+    "pip install ./packages/bintally-model-abid. "
     "Make one: bintally train DATA --recipe NAME --out RUN, then bintally export RUN; "
     f"name it with --model RUN/{FILE_NAME} or ${ENVIRONMENT_VARIABLE}"
 )
@@ -25,25 +26,32 @@ def find_model(model: str | None) -> Path:
     Raises:
         ModelError: if there is none, or several to choose from; says how to get one.
     """
-    wanted = model or os.environ.get(ENVIRONMENT_VARIABLE) or None
-    if wanted is None:
-        return _default()
+    if model:
+        return _named(model)
+    if wanted := os.environ.get(ENVIRONMENT_VARIABLE):
+        try:
+            return _named(wanted)
+        except ModelError as error:
+            raise ModelError(f"${ENVIRONMENT_VARIABLE}: {error}") from error
+    return _default()
+
+
+def _named(wanted: str) -> Path:
     path = Path(wanted)
-    if path.is_dir():
-        if not (path / FILE_NAME).is_file():
-            raise ModelError(f"{path}: a folder without {FILE_NAME}. Make it: bintally export {path}")
-        return path / FILE_NAME
-    if path.is_file():
-        return path
-    return known_model(_known(wanted)).path
-
-
-def _known(name: str) -> str:
+    try:
+        for file in (path, path / FILE_NAME):
+            if file.is_file():
+                return file
+        is_folder = path.is_dir()
+    except OSError as error:  # below a folder that may not be read, or a name that cannot be one
+        raise ModelError(f"{wanted}: cannot be read ({error.strerror})") from error
     names = sorted({*installed_names(), *added_names()})
-    if name not in names:
-        here = ", ".join(names) or "none"
-        raise ModelError(f"{name}: neither a file nor an installed model (installed: {here}). {HOW_TO_GET_ONE}")
-    return name
+    if wanted in names:
+        return known_model(wanted).path
+    if is_folder:
+        raise ModelError(f"{path}: a folder without {FILE_NAME}. Make it: bintally export {path}")
+    here = ", ".join(names) or "none"
+    raise ModelError(f"{wanted}: neither a file nor an installed model (installed: {here}). {HOW_TO_GET_ONE}")
 
 
 def _default() -> Path:

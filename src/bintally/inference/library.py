@@ -50,7 +50,7 @@ class KnownModel:
     def card(self) -> str:
         """Its model card, in Markdown; empty if it has none."""
         beside = self.path.with_suffix(".md") if self.origin is Origin.ADDED else self.path.with_name(CARD_NAME)
-        return beside.read_text(encoding="utf-8") if beside.is_file() else ""
+        return beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else ""
 
 
 def models_folder() -> Path:
@@ -73,12 +73,14 @@ def known_model(name: str) -> KnownModel:
     """The model of that name, one of `installed_names` or `added_names`; other models may be broken.
 
     Raises:
-        ModelError: if its package does not load, or names a file that is not there.
+        ModelError: if its package does not load, names a file that is not there, or one of that name was added too.
     """
+    path = models_folder() / f"{name}{_SUFFIX}"
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         if entry.name == name:
+            if path.is_file():
+                raise ModelError(f"{name}: a package brings a model of that name, and one was added: rename {path}")
             return _installed(entry)
-    path = models_folder() / f"{name}{_SUFFIX}"
     said = path.with_suffix(".sha256")
     digest = said.read_text(encoding="ascii").strip() if said.is_file() else ""
     return KnownModel(name=name, path=path, origin=Origin.ADDED, sha256=digest)
@@ -109,11 +111,14 @@ def add_model(source: Path, name: str = "", *, replace: bool = False) -> KnownMo
     path = models_folder() / f"{name}{_SUFFIX}"
     card = source.with_name(CARD_NAME)
     try:
+        for old in (path.with_suffix(".md"), path.with_suffix(".sha256")):  # of the one that is replaced
+            old.unlink(missing_ok=True)
         for origin, target in ((card, path.with_suffix(".md")), (source, path)):
             if origin.is_file():
                 with whole_file(target) as part:
                     shutil.copyfile(origin, part)
-        path.with_suffix(".sha256").write_text(f"{found.sha256}\n", encoding="ascii")
+        with whole_file(path.with_suffix(".sha256")) as part:
+            part.write_text(f"{found.sha256}\n", encoding="ascii")
     except OSError as error:
         raise cannot_write(path, error) from error
     return KnownModel(name=name, path=path, origin=Origin.ADDED, sha256=found.sha256)

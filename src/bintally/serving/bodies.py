@@ -118,10 +118,10 @@ def _given(record: object, name: str) -> Given:
     label = None
     try:
         said = _json(record, name) if isinstance(record, bytes) else record
-        if not isinstance(said, dict) or not isinstance(said.get("image"), str):
-            raise Fault(422, "no-photo", f'{name}: expected {{"image": BASE64}}')
-        if isinstance(said.get("photo"), str):
+        if isinstance(said, dict) and isinstance(said.get("photo"), str):
             label = said["photo"][:_NAME_CHARACTERS]
+        if not isinstance(said, dict) or not isinstance(said.get("image"), str):
+            raise Fault(422, "no-photo", f'{label or name}: expected {{"image": BASE64}}')
         return GivenPhoto(data=_decoded(said["image"], label or name), name=label or name, label=label)
     except Fault as fault:
         return BadRecord(fault=fault, label=label)

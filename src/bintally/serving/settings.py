@@ -48,4 +48,5 @@ class ServeSettings(BaseModel):
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
             got = f", got {first['input']!r}" if not isinstance(first["input"], dict) else ""
-            raise SettingsError(f"serving: {name}: {first['msg']}{got}. Set {PREFIX}{name.upper()}") from error
+            todo = "Unset" if first["type"] == "extra_forbidden" else "Set"
+            raise SettingsError(f"serving: {name}: {first['msg']}{got}. {todo} {PREFIX}{name.upper()}") from error
