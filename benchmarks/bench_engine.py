@@ -56,6 +56,8 @@ def main() -> None:
     arguments.add_argument("--model", help="a model's name or file; with --folder")
     arguments.add_argument("--folder", type=Path, help="photos of one's own, each as often as --photos asks for")
     options = arguments.parse_args()
+    if options.model and not options.folder:
+        arguments.error("--model: say which photos with --folder")
     if options.folder:
         model = find_model(options.model)
         found = sorted(path for path in options.folder.rglob("*") if path.suffix in {".jpg", ".png"})

@@ -33,6 +33,8 @@ def main() -> None:
     for run in options.runs:
         checkpoint = load_checkpoint(run)
         facts = checkpoint.facts
+        if facts.low or not facts.open_ended:
+            arguments.error(f"{run}: compare.py needs classes from 0 to K or more, got {facts.low} to {facts.high}")
         flags = facts.settings.data.excluded_flags
         rows = pl.concat([manifest.usable(split, flags) for split in (Split.VAL, Split.CALIBRATION)])
         rows = rows.filter(pl.Series(facts.classes.encode(rows["count"].to_numpy()) >= 0))

@@ -12,6 +12,7 @@ from tests.cli.runner import Bintally
 from tests.tiny_run import TINY, copy_dataset
 
 from bintally.cli.train import choose_settings
+from bintally.data.audit import audit
 from bintally.data.manifest import SCHEMA, Manifest, Split, write_manifest
 from bintally.errors import SettingsError
 from bintally.models.checkpoint import load_checkpoint
@@ -123,17 +124,36 @@ def test_it_says_how_many_photos_each_flag_keeps_out(
     assert f"Kept out of train, val and calibration: {said}\n" in run.out
 
 
-@pytest.mark.parametrize("audited", [True, False])
-def test_a_dataset_that_was_never_audited_is_said_to_be(
-    audited: bool, bintally: Bintally, drawn: Manifest, tmp_path: Path
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        ([], "Never audited: duplicates and broken photos may be among the photos. "),
+        (["audit"], ""),
+        (["audit", "split"], "Split anew since the audit: a photo and its duplicate may lie in two splits, "),
+        (["audit", "ingest"], "1 photos came after the audit: duplicates may be among them. "),
+    ],
+    ids=["never", "audited", "split anew", "another photo"],
+)
+def test_a_dataset_whose_duplicates_are_not_known_is_said_to_be(
+    done: list[str], said: str, bintally: Bintally, drawn: Manifest, tmp_path: Path
 ) -> None:
-    data = spoilt(drawn, tmp_path / "data", **({"audit": "{}"} if audited else {}))
+    made = copy_dataset(drawn, tmp_path / "data")
+    if "audit" in done:
+        made = audit(made).manifest
+    if "ingest" in done:
+        last = pl.int_range(pl.len()) == 0
+        seen = pl.when(last).then(None).otherwise(pl.col("brightness")).alias("brightness")
+        made = replace(made, frame=made.frame.with_columns(seen))
+    write_manifest(made)
+    if "split" in done:
+        again = bintally("split", made.root, "--salt", "another", "--require-counts", "none")
+        assert "Split anew since the audit: a photo and its duplicate may lie in two splits" in again.out
     options = ["--recipe", "smallcnn", *SMALL, "--max-steps", "1", "--out", tmp_path / "run", "--no-progress"]
-    run = bintally("train", data.root, *options)
+    run = bintally("train", made.root, *options)
     assert run.code == 0, run.err
     lines = [line for line in run.out.splitlines() if "audit" in line]
-    assert len(lines) == (not audited)
-    assert all(f"bintally audit {data.root}" in line for line in lines)
+    assert len(lines) == bool(said)
+    assert all(line.startswith(said) and f"First: bintally audit {made.root}" in line for line in lines)
 
 
 def test_a_dataset_prepared_at_another_side_is_5(bintally: Bintally, drawn: Manifest, tmp_path: Path) -> None:

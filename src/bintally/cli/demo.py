@@ -47,11 +47,14 @@ def demo(
     manifest = _dataset(bucket, out / "data", photos, limit=source is not None)
     run = out / "runs" / ("mobilenetv2" if weights else "smallcnn")
     _train(manifest, run, weights, drawn=source is None, seed=seed)
-    _step("Evaluate it beside the baselines", f"bintally evaluate {run} --data {out / 'data'}")
+    _step(
+        "Evaluate it beside the baselines",
+        f"bintally evaluate {run} --data {out / 'data'} --benchmark prior --out {out / 'evaluation'}",
+    )
     from bintally.cli.evaluate import REPORT_NAME, evaluate_runs, print_comparison
 
     evaluations = evaluate_runs([run], manifest, out / "evaluation", benchmark="prior")
-    print_comparison(evaluations)
+    print_comparison(evaluations, "prior")
     _answer(manifest, run)
     typer.echo(f"\nThe whole path took {time.monotonic() - started:.0f} s. Report: {out / 'evaluation' / REPORT_NAME}")
 
@@ -82,7 +85,7 @@ def _train(manifest: "Manifest", run: Path, weights: Path | None, *, drawn: bool
 
     changes = _CHANGES_DRAWN if drawn else _CHANGES_REAL if weights is None else _CHANGES_FINE
     shown = "".join(f" --set {change}" for change in changes) + (f" --weights {weights}" if weights else "")
-    _step("Train and calibrate", f"bintally train {manifest.root} --recipe {run.name}{shown} --out {run}")
+    _step("Train and calibrate", f"bintally train {manifest.root} --recipe {run.name} --seed {seed}{shown} --out {run}")
     train_run(manifest, choose_settings(run.name, None, seed=seed, changes=changes), run, weights=weights)
 
 

@@ -50,7 +50,9 @@ def evaluate(
     evaluations = evaluate_runs(
         runs, manifest, folder, benchmark=benchmark, baselines=baselines, max_train_photos=max_train_photos
     )
-    print_comparison(evaluations)
+    print_comparison(evaluations, Path(benchmark).name if benchmark else None)
+    if max_train_photos is not None:
+        typer.echo(f"Of train at most {max_train_photos:,} photos were measured (--max-train-photos)")
     typer.echo(f"Report: {folder / REPORT_NAME}")
 
 
@@ -136,17 +138,20 @@ def load_engine(run: Path) -> "Engine":
     return Engine(path)
 
 
-def print_comparison(evaluations: "Sequence[Evaluation]") -> None:
-    """Print the comparison table."""
+def print_comparison(evaluations: "Sequence[Evaluation]", benchmark: str | None = None) -> None:
+    """Print the comparison table; with a benchmark's name, also how the others differ from it."""
     from rich.console import Console
 
+    from bintally.evaluation.compare import compare
     from bintally.evaluation.metrics import ScopeName
-    from bintally.evaluation.table import scores_table, splits_table
+    from bintally.evaluation.table import paired_table, scores_table, splits_table
 
     console = Console()
     for scope in (ScopeName.ALL, ScopeName.FIVE_RESTRICTED):
         console.print(splits_table(evaluations, scope))
     console.print(scores_table(evaluations))
+    for against in (each for each in evaluations if each.estimator == benchmark):
+        console.print(paired_table([compare(each, against) for each in evaluations if each is not against]))
 
 
 def _read(run: Path | None, name: str, read: Callable[[Path], _T]) -> _T | None:

@@ -1,4 +1,4 @@
-"""`bintally sagemaker prepare`: a dataset made in the cloud: ingest, audit, split and push as a processing job."""
+"""`bintally sagemaker prepare`: a dataset made in the cloud: ingest, split, audit and push as a processing job."""
 
 from datetime import UTC, datetime
 from io import BytesIO
@@ -66,9 +66,9 @@ def prepare(
     aws_profile: AwsProfile = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Make a dataset in the cloud: ingest, audit, split and push, as a processing job.
+    """Make a dataset in the cloud: ingest, split, audit and push, as a processing job.
 
-    The container runs the very code of `bintally ingest`, `audit`, `split`, `prepare` (with `--side`) and `push`. What
+    The container runs the very code of `bintally ingest`, `split`, `audit`, `prepare` (with `--side`) and `push`. What
     was pushed stays, so the same command goes on after a failure. The audit's page lies with the job.
     """
     project = load_project(project_file, "prepare")

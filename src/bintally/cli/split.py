@@ -37,6 +37,7 @@ def split(
     required = None if require_counts is None else parse_required_counts(require_counts)
     with extra("data", "bintally split"):
         from bintally.data import splits
+        from bintally.data.audit import NOTE, outdated
         from bintally.data.manifest import Split, read_manifest, write_manifest
     report = splits.split(read_manifest(data), salt, required_counts=required)
     write_manifest(report.manifest)
@@ -44,6 +45,8 @@ def split(
     console.print(count_table(report.table, report.unlabelled, [split.value for split in Split]))
     for sentence in _sentences(report):
         console.print(escape(sentence))
+    if NOTE in report.manifest.header.extra and (why := outdated(report.manifest)):
+        console.print(escape(f"{why[0].upper()}{why[1:]}. Again: bintally audit {data}"))
 
 
 def parse_required_counts(text: str) -> tuple[int, ...]:

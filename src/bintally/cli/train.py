@@ -210,16 +210,14 @@ def _saying_what_is_kept_out(manifest: "Manifest", settings: "RunSettings") -> "
 
 
 def _say_what_is_kept_out(manifest: "Manifest", settings: "RunSettings") -> None:
-    from bintally.data.audit import NOTE
+    from bintally.data.audit import outdated
     from bintally.data.manifest import UNUSABLE
 
     found = manifest.kept_out(settings.data.excluded_flags)
     said = [f"{photos:,} {flag}" for flag, photos in found.items() if photos or flag not in UNUSABLE]
     typer.echo(f"Kept out of train, val and calibration: {', '.join(said) or 'nothing'}")
-    if NOTE not in manifest.header.extra:
-        typer.echo(
-            f"Never audited: duplicates and broken photos may be among them. First: bintally audit {manifest.root}"
-        )
+    if why := outdated(manifest):
+        typer.echo(f"{why[0].upper()}{why[1:]}. First: bintally audit {manifest.root}")
 
 
 def choose_settings(

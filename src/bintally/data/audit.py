@@ -170,6 +170,21 @@ def audit(
     )
 
 
+def outdated(manifest: Manifest) -> str:
+    """Why an audit would find something else now than is flagged; empty if it would not.
+
+    Which photo of two duplicates is kept out depends on their splits, so another split wants another audit.
+    """
+    note = manifest.header.extra.get(NOTE)
+    if note is None:
+        return "never audited: duplicates and broken photos may be among the photos"
+    if not _are_current(manifest.header) or json.loads(note).get("salt") != manifest.salt:
+        return "split anew since the audit: a photo and its duplicate may lie in two splits, with nothing kept out"
+    known = pl.col("brightness").is_not_null() | has_any_flag([Flag.NOT_FETCHED, Flag.UNDECODABLE])
+    unseen = manifest.frame.filter(pl.col("split").is_not_null(), ~known).height
+    return f"{unseen:,} photos came after the audit: duplicates may be among them" if unseen else ""
+
+
 def _are_current(header: Header) -> bool:
     """Whether a manifest's figures are such as would be measured now, of these very files."""
     try:

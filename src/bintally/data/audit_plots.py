@@ -138,7 +138,7 @@ def _histogram(
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(_short))
             axes.xaxis.set_minor_formatter(NullFormatter())
-        if line is not None:
+        if line is not None and (line > 0 or not log):
             axes.axvline(line, color=SECOND, lw=1.4)
             axes.text(
                 line,
