@@ -16,7 +16,7 @@ _NO_COUNTS = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareSettings:
-    """What is done to a dataset in the cloud: ingest, audit, split, reduce where asked, push.
+    """What is done to a dataset in the cloud: ingest, split, audit, reduce where asked, push.
 
     Attributes:
         source: what to ingest: `s3://bucket/prefix`.

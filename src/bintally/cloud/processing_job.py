@@ -1,4 +1,4 @@
-"""The request of the processing job that makes a dataset: ingest, audit, split and push, on an instance of its own.
+"""The request of the processing job that makes a dataset: ingest, split, audit and push, on an instance of its own.
 
 Refuses what the container would refuse: a source that is no bucket, a side no network sees.
 """

@@ -90,7 +90,7 @@ def test_an_interrupted_job_ends_as_an_unbroken_one(drawn: Manifest, tmp_path: P
     """SIGTERM to any instance and SIGKILL after the grace period, or SIGKILL at once: `BINTALLY_KILLS` times."""
     dice = random.Random(hosts)  # noqa: S311 - no secret
     changes = ("model.dropout=0.5", "optimiser.ema_decay=0.7") if hosts == 1 else SHARDED
-    job = job_of(tmp_path / "job", drawn, *changes, "epochs=12", "batch_size=8", hosts=hosts, checkpoint_every=1)
+    job = job_of(tmp_path / "job", drawn, *changes, "epochs=6", "batch_size=8", hosts=hosts, checkpoint_every=1)
     broken = []
     for number in range(kills):
         job.start()
@@ -110,7 +110,7 @@ def test_an_interrupted_job_ends_as_an_unbroken_one(drawn: Manifest, tmp_path: P
     job.start()
     assert set(job.wait().values()) == {0}, "\n".join(job.log(host) for host in job.hosts)
     assert load_checkpoint(job.model).facts.sittings == kills + 1
-    fit_tiny(drawn, tmp_path / "whole", *changes, "epochs=12", f"batch_size={8 * hosts}")
+    fit_tiny(drawn, tmp_path / "whole", *changes, "epochs=6", f"batch_size={8 * hosts}")
     if hosts == 1:
         assert curve(job.model) == curve(tmp_path / "whole")
         assert weights(job.model) == weights(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""What a processing job runs: ingest, audit, split, reduce where asked, push; the same calls as those of the verbs.
+"""What a processing job runs: ingest, split, audit, reduce where asked, push; the same calls as those of the verbs.
 
 A job that was interrupted and is asked for again fetches anew what lay on the lost instance's disk, and sends nothing
 twice. Refuses to push what could not be fetched whole: training would learn from an accident.
