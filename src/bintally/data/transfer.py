@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,6 +20,7 @@ from bintally.errors import CannotWriteError, ObjectNotFoundError, SettingsError
 T = TypeVar("T")
 _LET_GO_SECONDS = 1.0
 _BEGIN_SECONDS = 5.0  # until a thread is under way, at most
+_LOOK_SECONDS = 0.5  # from one look for an interrupt to the next, at most
 _PATIENCE = 16  # failures in a row, at least, before a store is taken to be down
 
 
@@ -75,6 +76,8 @@ def _run_apart(job: Coroutine[Any, Any, T]) -> T:
     thread = threading.Thread(target=work)
     try:
         thread.start()
+        while not wait([ended], _LOOK_SECONDS).done:  # an interrupt just as a wait begins is seen at its end
+            pass
         return ended.result()
     except BaseException:
         with suppress(RuntimeError, TimeoutError):  # it has ended by itself, or never began
