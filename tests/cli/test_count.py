@@ -168,7 +168,7 @@ def test_what_is_left_out_of_a_folder_is_said(bintally: Bintally, model: Path, f
     run = bintally("count", folder, "--model", model, "--json")
     assert run.code == 0
     assert len(run.lines) == 7
-    assert run.err == f"bintally: {folder}: 1 other files left out: their names are not a photo's\n"
+    assert run.err == f"bintally: {folder}: left out, as their names are not a photo's: 1\n"
 
 
 @pytest.mark.parametrize("verb", [["count"], ["verify", "--expect", "2"]], ids=["count", "verify"])
