@@ -99,9 +99,7 @@ def _each(photos: list[Path]) -> Iterator[tuple[Path, str]]:
             if not found:
                 raise EmptySourceError(f"{given}: no photo here; expected files that end in .jpg, .jpeg or .png")
             if others := len(files) - len(found):
-                typer.echo(
-                    f"bintally: {given}: left out, as their names are not a photo's: {others:,}", err=True
-                )
+                typer.echo(f"bintally: {given}: left out, as their names are not a photo's: {others:,}", err=True)
             yield from ((path, path.relative_to(given).as_posix()) for path in found)
         elif is_there:
             yield given, given.name
