@@ -13,7 +13,10 @@ from tests.tiny_run import TINY, copy_dataset
 
 from bintally.cli.train import choose_settings
 from bintally.data.audit import audit
-from bintally.data.manifest import SCHEMA, Manifest, Split, write_manifest
+from bintally.data.manifest import SCHEMA, Manifest, Split, read_manifest, write_manifest
+from bintally.data.prepare import prepare
+from bintally.data.prepare_settings import PrepareSettings
+from bintally.data.store import open_store
 from bintally.errors import SettingsError
 from bintally.models.checkpoint import load_checkpoint
 
@@ -129,10 +132,11 @@ def test_it_says_how_many_photos_each_flag_keeps_out(
     [
         ([], "Never audited: duplicates and broken photos may be among the photos. "),
         (["audit"], ""),
+        (["audit", "prepare"], ""),
         (["audit", "split"], "Split anew since the audit: a photo and its duplicate may lie in two splits, "),
         (["audit", "ingest"], "1 photos came after the audit: duplicates may be among them. "),
     ],
-    ids=["never", "audited", "split anew", "another photo"],
+    ids=["never", "audited", "prepared then", "split anew", "another photo"],
 )
 def test_a_dataset_whose_duplicates_are_not_known_is_said_to_be(
     done: list[str], said: str, bintally: Bintally, drawn: Manifest, tmp_path: Path
@@ -145,6 +149,9 @@ def test_a_dataset_whose_duplicates_are_not_known_is_said_to_be(
         seen = pl.when(last).then(None).otherwise(pl.col("brightness")).alias("brightness")
         made = replace(made, frame=made.frame.with_columns(seen))
     write_manifest(made)
+    if "prepare" in done:
+        prepare(made, open_store(str(tmp_path / "small"), create=True), PrepareSettings(side_px=32))
+        made = read_manifest(tmp_path / "small")
     if "split" in done:
         again = bintally("split", made.root, "--salt", "another", "--require-counts", "none")
         assert "Split anew since the audit: a photo and its duplicate may lie in two splits" in again.out

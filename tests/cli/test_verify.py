@@ -117,7 +117,7 @@ def test_a_bad_photo_is_4_and_a_sentence(kind: str, bintally: Bintally, tiny_run
 def test_no_photo_is_3(place: str, bintally: Bintally, tiny_run: Path, tmp_path: Path) -> None:
     run = bintally("verify", tmp_path / place, "--expect", 2, "--model", tiny_run)
     assert run.code == 3
-    assert ("no such photo" if place else "no photo here") in run.err
+    assert ("no such photo" if place else "a folder; pass one photo") in run.err
 
 
 @pytest.mark.parametrize(

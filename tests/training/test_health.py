@@ -25,7 +25,9 @@ from bintally.evaluation.health import Alarm, Health, RuleName, read_health
 from bintally.models.checkpoint import load_checkpoint
 from bintally.models.dataset import PhotoDataset
 from bintally.training.fit import fit
+from bintally.training.health.alarms import Alarms
 from bintally.training.health.nonfinite import FILE_NAME as NAN_BATCH
+from bintally.training.health.rule import Saw
 from bintally.training.health.watch import HealthWatch
 from bintally.training.module import CountModule
 from bintally.training.recipes import recipe_names
@@ -436,6 +438,16 @@ class TestStopping:
         assert health.steps == 5
         assert said[0].endswith("Stopping, as --stop-on asks for dead-units.")
         assert load_checkpoint(tmp_path / "run").facts.epochs_run == 1
+
+    def test_which_rule_stopped_it_is_in_the_saved_state(self, tmp_path: Path) -> None:
+        """As plain text: a state is read without pickle's code."""
+        alarms, again = (Alarms(tmp_path, say=str, stop_on=frozenset({RuleName.OVERFIT})) for _ in range(2))
+        alarms.ring(RuleName.OVERFIT, Saw(text="x", todo="y"))
+        state = alarms.state()
+        assert type(state["stopped_by"]) is str
+        again.restore(state)
+        assert again.health == alarms.health
+        assert again.stopped_by is RuleName.OVERFIT
 
     def test_other_alarms_do_not_end_it(self, drawn: Manifest, tmp_path: Path) -> None:
         health = watched(drawn, tmp_path / "run", "epochs=3", sick=[Sick(kill_units)], stop_on=["overfit"])

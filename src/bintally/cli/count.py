@@ -77,7 +77,7 @@ def name_photos(photos: list[Path]) -> dict[Path, str]:
     """Each photo file with the name it is printed under.
 
     A photo in a folder is named by its path below that folder, one given itself by its file name; where two names
-    would be the same, each is named by its whole path as given.
+    would be the same, each is named by its whole path as given. How many other files a folder has is told the user.
 
     Raises:
         EmptySourceError: if something is not there, a folder cannot be read, or holds no photo.
@@ -87,13 +87,25 @@ def name_photos(photos: list[Path]) -> dict[Path, str]:
     return {path: str(path) if name in twice else name for path, name in named.items()}
 
 
+def is_folder(given: Path) -> bool:
+    """Whether something that is there is a folder.
+
+    Raises:
+        EmptySourceError: if nothing is there, or that cannot be known.
+    """
+    try:
+        if given.is_dir():
+            return True
+        if given.exists():
+            return False
+    except OSError as error:  # below a folder that may not be read, or a name that cannot be one
+        raise _unreadable(given, error) from error
+    raise EmptySourceError(f"{given}: no such photo or folder")
+
+
 def _each(photos: list[Path]) -> Iterator[tuple[Path, str]]:
     for given in photos:
-        try:
-            is_folder, is_there = given.is_dir(), given.exists()
-        except OSError as error:  # below a folder that may not be read, or a name that cannot be one
-            raise _unreadable(given, error) from error
-        if is_folder:
+        if is_folder(given):
             files = _files_below(given)
             found = [path for path in files if path.suffix.lower() in _SUFFIXES]
             if not found:
@@ -101,10 +113,8 @@ def _each(photos: list[Path]) -> Iterator[tuple[Path, str]]:
             if others := len(files) - len(found):
                 typer.echo(f"bintally: {given}: left out, as their names are not a photo's: {others:,}", err=True)
             yield from ((path, path.relative_to(given).as_posix()) for path in found)
-        elif is_there:
-            yield given, given.name
         else:
-            raise EmptySourceError(f"{given}: no such photo or folder")
+            yield given, given.name
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bintally.cli.answers import count_fields, json_line, sentence, verdict_fields
-from bintally.cli.count import JsonOption, LevelOption, ModelOption, name_photos
+from bintally.cli.count import JsonOption, LevelOption, ModelOption, is_folder
 from bintally.cli.exits import BY_DECISION
 from bintally.domain.verdicts import Policy, decide
 from bintally.errors import EmptySourceError, PhotoError, SettingsError
@@ -37,8 +37,7 @@ def verify(
     from bintally.inference.engine import Engine
     from bintally.inference.find import find_model
 
-    named = name_photos([photo])
-    if list(named) != [photo]:
+    if is_folder(photo):
         raise EmptySourceError(f"{photo}: a folder; pass one photo")
     engine = Engine(find_model(model), threads=1)
     ((_, distribution),) = engine.count_files([photo])

@@ -175,10 +175,11 @@ def outdated(manifest: Manifest) -> str:
 
     Which photo of two duplicates is kept out depends on their splits, so another split wants another audit.
     """
-    note = manifest.header.extra.get(NOTE)
-    if note is None:
+    try:
+        salt = json.loads(manifest.header.extra[NOTE])["salt"]
+    except (ValueError, LookupError, TypeError):
         return "never audited: duplicates and broken photos may be among the photos"
-    if not _are_current(manifest.header) or json.loads(note).get("salt") != manifest.salt:
+    if salt != manifest.salt:
         return "split anew since the audit: a photo and its duplicate may lie in two splits, with nothing kept out"
     known = pl.col("brightness").is_not_null() | has_any_flag([Flag.NOT_FETCHED, Flag.UNDECODABLE])
     unseen = manifest.frame.filter(pl.col("split").is_not_null(), ~known).height

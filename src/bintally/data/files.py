@@ -36,9 +36,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: if the folder or the file cannot be written, or something that is no file has its name.
     """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise OSError(errno.EINVAL, "something that is no file has this name", str(path))
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)

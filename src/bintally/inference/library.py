@@ -109,16 +109,17 @@ def add_model(source: Path, name: str = "", *, replace: bool = False) -> KnownMo
     if name in added_names() and not replace:
         raise ModelError(f"{name}: a model of that name is here already; choose another with --name, or pass --replace")
     path = models_folder() / f"{name}{_SUFFIX}"
-    card = source.with_name(CARD_NAME)
+    said, card = path.with_suffix(".sha256"), source.with_name(CARD_NAME)
     try:
-        for old in (path.with_suffix(".md"), path.with_suffix(".sha256")):  # of the one that is replaced
-            old.unlink(missing_ok=True)
-        for origin, target in ((card, path.with_suffix(".md")), (source, path)):
-            if origin.is_file():
-                with whole_file(target) as part:
-                    shutil.copyfile(origin, part)
-        with whole_file(path.with_suffix(".sha256")) as part:
+        with whole_file(path) as part:
+            shutil.copyfile(source, part)
+            for of_another in (said, path.with_suffix(".md")):  # the one that is replaced just now
+                of_another.unlink(missing_ok=True)
+        with whole_file(said) as part:
             part.write_text(f"{found.sha256}\n", encoding="ascii")
+        if card.is_file():
+            with whole_file(path.with_suffix(".md")) as part:
+                shutil.copyfile(card, part)
     except OSError as error:
         raise cannot_write(path, error) from error
     return KnownModel(name=name, path=path, origin=Origin.ADDED, sha256=found.sha256)

@@ -77,11 +77,11 @@ class Alarms:
     def state(self) -> dict[str, Any]:
         """Plain values."""
         raised = [alarm.model_dump(mode="json") for alarm in self._raised]
-        return {"epoch": self.epoch, "step": self.step, "raised": raised, "stopped_by": self.stopped_by}
+        stopped_by = None if self.stopped_by is None else self.stopped_by.value
+        return {"epoch": self.epoch, "step": self.step, "raised": raised, "stopped_by": stopped_by}
 
     def restore(self, state: dict[str, Any]) -> None:
         """From what `state` gave."""
         self.epoch, self.step = state["epoch"], state["step"]
         self._raised = [Alarm.model_validate(alarm) for alarm in state["raised"]]
-        stopped_by = state.get("stopped_by")
-        self.stopped_by = RuleName(stopped_by) if stopped_by else None
+        self.stopped_by = None if state["stopped_by"] is None else RuleName(state["stopped_by"])
